@@ -1,0 +1,1 @@
+"""One job a file: its options, then its graph on one screen."""

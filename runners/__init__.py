@@ -1,0 +1,1 @@
+"""How a job is launched: the `sluice` command line and the runners."""

@@ -1,0 +1,1 @@
+"""What the data is: messages, events, rejections, limits, receipts, outcomes, tables and errors. No Beam."""

@@ -1,0 +1,47 @@
+"""What a source hands to the graph: messages as they came, and how they are acknowledged."""
+
+import msgspec
+
+
+class Messages(msgspec.Struct, array_like=True):
+    """Raw messages that were read together and belong to one receipt.
+
+    Attributes:
+        receipt: 64-bit id of the receipt that they belong to.
+        source: what they were read from: a file's path, a topic's partition, a subscription.
+        payloads: the messages' bytes as they came.
+        offsets: each message's position in its source: Kafka's offset, or the byte where the line starts.
+        arrival: microseconds since 1970 when the messages were read; the arrival time of those without one.
+        arrivals: microseconds since 1970 at which the edge or the broker took each message; empty if unknown.
+        rejected: the reason why the source could not decode these payloads, or "" (a broken file).
+    """
+
+    receipt: int
+    source: str
+    payloads: list[bytes]
+    offsets: list[int]
+    arrival: int
+    arrivals: list[int] = []
+    rejected: str = ""
+
+
+class FileRange(msgspec.Struct, array_like=True, frozen=True):
+    """A part of a file that one worker reads: `[start, end)` in bytes, as stored.
+
+    Attributes:
+        receipt: 64-bit id, the same in every attempt of one run.
+        path: the file, with its filesystem's scheme.
+        format: `lines`, `gzip`, `zstd`, `avro` or `parquet`.
+        start, end: the first byte, and the byte after the last; a line, block or row group belongs to the
+            range in which it starts.
+        size: of the file.
+        arrival: microseconds since 1970; the arrival time of messages that carry none.
+    """
+
+    receipt: int
+    path: str
+    format: str
+    start: int
+    end: int
+    size: int
+    arrival: int

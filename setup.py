@@ -1,0 +1,33 @@
+"""Packaging; Beam's `--setup_file` takes it as it is. Tools are configured in pyproject.toml, versions pinned in constraints.txt."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="sluice",
+    version="0.1.0",
+    description="An event pipeline that loses nothing and can prove it: Apache Beam to ClickHouse",
+    python_requires=">=3.11",
+    packages=find_packages(include=["schemas*", "transforms*", "pipelines*", "runners*"]),
+    package_data={"schemas.tables": ["*.sql"], "schemas": ["py.typed"]},
+    install_requires=[
+        "apache-beam>=2.77,<2.78",
+        "chdb>=4.4",
+        "ciso8601>=2.3",
+        "click>=8.1",
+        "clickhouse-driver>=0.2.9",
+        "fastavro>=1.9",
+        "google-cloud-pubsub>=2.20",
+        "msgspec>=0.19",
+        "numpy>=1.26",
+        "pyarrow>=16",
+        "rich>=13",
+        "tenacity>=9",
+        "zstandard>=0.22",
+    ],
+    extras_require={
+        "gcp": ["apache-beam[gcp]"],
+        "aws": ["apache-beam[aws]"],
+        "dev": ["hypothesis", "mypy", "pyarrow-stubs", "pytest", "pytest-timeout", "ruff"],
+    },
+    entry_points={"console_scripts": ["sluice = runners.cli:main"]},
+)

@@ -1,0 +1,1 @@
+"""Clients of outside systems: files, ClickHouse, the team registry."""
