@@ -8,5 +8,4 @@ MAX_MESSAGE_BYTES = 1_000_000  # one event, as JSON
 MAX_BODY_BYTES = 20_000_000  # one request body, also after it was inflated
 MAX_DEPTH = 400  # nesting of an event's JSON. Ours: decoders recurse, and ClickHouse's own limit is 1,000
 MAX_FUTURE_SECONDS = 23 * 3600  # a timestamp further ahead of the arrival becomes the arrival time
-MAX_EVENTS_PER_MINUTE_AND_DISTINCT_ID = 300_000  # above it, person processing is off for the id
 WINDOW_DAYS = 7  # in which a (team, uuid) is unique

@@ -38,5 +38,4 @@ class WarningType(Enum):
     IGNORED_INVALID_TIMESTAMP = "ignored_invalid_timestamp"  # out of range: the arrival time is used
     INVALID_PROCESS_PERSON_PROFILE = "invalid_process_person_profile"
     CLIENT_INGESTION_WARNING = "client_ingestion_warning"
-    HIGH_VOLUME_DISTINCT_ID = "high_volume_distinct_id"
     QUOTA_EXCEEDED = "quota_exceeded"  # ours: events over events_per_hour were limited

@@ -42,6 +42,7 @@ class Registry(msgspec.Struct, frozen=True):
     limits: Mapping[int, TeamLimits]
     open: bool = False
     defaults: TeamLimits = TeamLimits()
+    dropped_tokens: frozenset[str] = frozenset()  # those of all teams' `drop_tokens`
 
     def team_id(self, token: str) -> int | None:
         """Return the id of the team that a token belongs to, or None."""
@@ -94,4 +95,5 @@ def parse_registry(text: bytes, path: str) -> Registry:
                 raise ConfigError(f"the team registry {path} gives a token of team {entry.id} to team {by_token[token]} too")
     if len(limits) != len(entries):
         raise ConfigError(f"the team registry {path} has two teams with one id", "give each team an id of its own")
-    return Registry(by_token=by_token, limits=limits, defaults=defaults)
+    dropped = frozenset(token for each in limits.values() for token in each.drop_tokens)
+    return Registry(by_token=by_token, limits=limits, defaults=defaults, dropped_tokens=dropped)

@@ -1,0 +1,170 @@
+"""`sluice audit`: prove from the tables that every event of every acknowledged receipt ended in one outcome, and is still there."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from schemas.outcomes import Outcome
+
+OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
+
+
+class Reader(Protocol):
+    """What is used of a ClickHouse client; see transforms/io/clickhouse."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return a query's rows."""
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What is audited.
+
+    Attributes:
+        since, until: hours of arrival, seconds since 1970, `[since, until)`.
+        team: one team, or None for all.
+        grace: seconds for which a receipt may stay open before it counts as never finished.
+    """
+
+    since: int | None = None
+    until: int | None = None
+    team: int | None = None
+    grace: int = 0
+
+    def condition(self, hour: str) -> str:
+        """Return a condition on `team_id` and an expression for the hour."""
+        parts = [f"toUnixTimestamp({hour}) >= {self.since}" if self.since is not None else ""]
+        parts.append(f"toUnixTimestamp({hour}) < {self.until}" if self.until is not None else "")
+        parts.append(f"team_id = {self.team}" if self.team is not None else "")
+        return " AND ".join(filter(None, parts)) or "1"
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """Something that does not balance.
+
+    Attributes:
+        kind: `outcomes` (received is not what the outcomes add up to), `rows_missing` (stored, but not in `events`), `rows_added`
+            (in `events`, but not stored by what was acknowledged), `unknown_receipt` (rows of a receipt that was
+            never opened), or `unfinished` (a range that was opened and never acknowledged).
+        team_id, hour: whose events, and their hour of arrival, ISO 8601; None for `unfinished`.
+        expected, found: numbers of events; positions for `unfinished`.
+        source: what was not finished.
+    """
+
+    kind: str
+    team_id: int | None
+    hour: str | None
+    expected: int
+    found: int
+    source: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "unfinished":
+            return f"unfinished: {self.source} [{self.expected}, {self.found}) was opened and never acknowledged"
+        change = self.found - self.expected
+        return f"{self.kind}: team {self.team_id}, hour {self.hour}: {change:+d} (expected {self.expected}, found {self.found})"
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """The result. The totals are of acknowledged receipts, `in_flight` counts receipts that may still be at work."""
+
+    balanced: bool
+    received: int
+    stored: int
+    duplicate: int
+    limited: int
+    rejected: int
+    in_flight: int
+    differences: list[Difference]
+
+
+def audit(client: Reader, scope: Scope = Scope()) -> Audit:  # noqa: B008
+    """Return the balance of the ledger and of `events` against it.
+
+    Args:
+        client: where the tables are.
+        scope: what to look at. Ranges that were never finished count whatever the scope, since nobody knows what they hold.
+    """
+    hours = client.rows(_BY_HOUR.format(outcomes=scope.condition("hour"), rows=scope.condition("_timestamp")))
+    differences = [difference for row in hours for difference in _of_hour(*row)]
+    unfinished, in_flight = _open_ranges(client, scope.grace)
+    differences += unfinished
+    sums = [sum(row[2 + place] for row in hours) for place in range(len(OUTCOMES))]
+    return Audit(not differences, *sums, in_flight, differences)
+
+
+# Per receipt first: a row that is missing here must not cancel one that is too many there.
+_BY_HOUR = """
+WITH ledger AS (
+    SELECT receipt, team_id, hour,
+        sumIf(count, outcome = 'received') AS received, sumIf(count, outcome = 'stored') AS stored,
+        sumIf(count, outcome = 'duplicate') AS duplicate, sumIf(count, outcome = 'limited') AS limited,
+        sumIf(count, outcome = 'rejected') AS rejected, 0 AS found
+    FROM outcomes FINAL WHERE {outcomes} GROUP BY receipt, team_id, hour
+), visible AS (
+    SELECT _receipt AS receipt, team_id, toStartOfHour(toDateTime(_timestamp, 'UTC')) AS hour,
+        0 AS received, 0 AS stored, 0 AS duplicate, 0 AS limited, 0 AS rejected, count() AS found
+    FROM events WHERE {rows} GROUP BY receipt, team_id, hour
+), states AS (
+    SELECT receipt, toInt8(status) + 1 AS state FROM receipts FINAL
+), sides AS (
+    SELECT receipt, team_id, hour, sum(received) AS received, sum(stored) AS stored, sum(duplicate) AS duplicate,
+        sum(limited) AS limited, sum(rejected) AS rejected, sum(found) AS found
+    FROM (SELECT * FROM ledger UNION ALL SELECT * FROM visible) GROUP BY receipt, team_id, hour
+)
+SELECT team_id, toUnixTimestamp(hour) AS seconds,
+    sumIf(received, state = 2) AS r, sumIf(stored, state = 2) AS s, sumIf(duplicate, state = 2) AS d,
+    sumIf(limited, state = 2) AS l, sumIf(rejected, state = 2) AS j,
+    sumIf(toInt64(found) - toInt64(stored), state = 2 AND found < stored) AS missing,
+    sumIf(toInt64(found) - toInt64(stored), state = 2 AND found > stored) AS added,
+    sumIf(found, state = 0) AS unknown,
+    sumIf(abs(toInt64(received) - toInt64(stored + duplicate + limited + rejected)), state = 2) AS open
+FROM sides LEFT JOIN states USING (receipt)
+GROUP BY team_id, seconds ORDER BY seconds, team_id
+"""
+
+
+def _of_hour(
+    team: int, seconds: int, received: int, stored: int, duplicate: int, limited: int, rejected: int,
+    missing: int, added: int, unknown: int, unbalanced: int,
+) -> Iterator[Difference]:  # fmt: skip
+    hour = datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    if unbalanced:
+        yield Difference("outcomes", team, hour, received, stored + duplicate + limited + rejected)
+    if missing:
+        yield Difference("rows_missing", team, hour, stored, stored + missing)
+    if added:
+        yield Difference("rows_added", team, hour, stored, stored + added)
+    if unknown:
+        yield Difference("unknown_receipt", team, hour, 0, unknown)
+
+
+_OPEN = """
+SELECT source, start, end, toInt8(status), dateDiff('second', written_at, now64(6)) FROM receipts FINAL
+WHERE source IN (SELECT source FROM receipts FINAL WHERE status = 'open') ORDER BY source, start, end
+"""
+
+
+def _open_ranges(client: Reader, grace: int) -> tuple[list[Difference], int]:
+    """Return what was opened and never finished, and how many open receipts are young enough to be at work still."""
+    done: dict[str, list[tuple[int, int]]] = {}
+    still: list[tuple[str, int, int, int]] = []
+    for source, start, end, status, age in client.rows(_OPEN):
+        if status:
+            done.setdefault(source, []).append((start, end))
+        else:
+            still.append((source, start, end, age))
+    left = [part for part in still if not is_covered(part[1], part[2], done.get(part[0], []))]
+    late = [Difference("unfinished", None, None, start, end, source) for source, start, end, age in left if age >= grace]
+    return late, len(left) - len(late)
+
+
+def is_covered(start: int, end: int, parts: Sequence[tuple[int, int]]) -> bool:
+    """Return whether `[start, end)` lies in the union of `parts`: what one run left open, a later one may have read."""
+    reached = start
+    for low, high in sorted(parts):
+        if low > reached:
+            break
+        reached = max(reached, high)
+    return reached >= end and (start < end or any(low <= start <= high for low, high in parts))

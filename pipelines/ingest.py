@@ -1,0 +1,116 @@
+"""`sluice ingest`: raw events in, correct ClickHouse tables and a ledger that proves it out."""
+
+import argparse
+from dataclasses import dataclass
+from time import time_ns
+from uuid import UUID
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from transforms.io.files import ReadFiles, match
+from transforms.io.migrate import require_schema
+from transforms.parse import ParseEvents
+
+from schemas.errors import ConfigError
+from schemas.teams import OPEN
+from transforms import coders  # noqa: F401 - registers them
+from transforms.dedupe.filter import check_shards
+from transforms.io.clickhouse import shared
+from transforms.io.registry import RegistrySource, registry_source
+from transforms.limits import EnforceLimits
+from transforms.receipts import AcknowledgeReceipts, Ledger
+from transforms.runs import new_run, started_at
+from transforms.sink import StoreUnique
+
+
+class IngestOptions(PipelineOptions):
+    """Options of the main job. They work with any runner."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--source", action="append", help="files or folders, globs too; may be given more than once")
+        parser.add_argument("--sink", help="chdb:PATH, or clickhouse://user:password@host:port/database?secure=true")
+        parser.add_argument("--teams", help="the team registry's file, or open; open is the default with chdb:")
+        parser.add_argument("--shards", type=int, default=16, help="shards of ids: a power of two up to 256")
+        parser.add_argument("--range_bytes", type=int, default=32 << 20, help="files are read in ranges of about so many bytes")
+        parser.add_argument("--allow_empty", action="store_true", help="do not refuse a source that matches no file")
+
+
+@dataclass(frozen=True)
+class IngestJob:
+    """A job that was checked and can start.
+
+    Attributes:
+        run: the run's UUIDv7.
+        sources: patterns of files.
+        bytes: size of all files together.
+    """
+
+    run: UUID
+    sources: list[str]
+    bytes: int
+    sink: str
+    registry: RegistrySource
+    shards: int
+    range_bytes: int
+    allow_empty: bool
+
+
+def prepare(options: PipelineOptions) -> IngestJob:
+    """Return the job that the options ask for.
+
+    Raises:
+        ConfigError: an option is missing or wrong, a source matches no file, the registry cannot be read, the sink cannot be
+            written, or a server's schema is older than this version needs.
+        Unavailable: the sink does not answer.
+    """
+    asked = options.view_as(IngestOptions)
+    if not asked.source:
+        raise ConfigError("--source is missing", "name files, as in --source 'events/*.jsonl'")
+    if not asked.sink:
+        raise ConfigError("--sink is missing", "to try it out, use --sink chdb:FOLDER")
+    try:
+        check_shards(asked.shards)
+    except ValueError as error:
+        raise ConfigError(f"--shards: {error}") from error
+    if asked.range_bytes < 1:
+        raise ConfigError(f"--range_bytes is {asked.range_bytes}", "ranges are at least one byte; the default is 33554432")
+    files = match(asked.source, asked.allow_empty)
+    client = shared(asked.sink)
+    teams = asked.teams or (OPEN if client.embedded else "")
+    if not teams or (teams == OPEN and not client.embedded):
+        raise ConfigError(f"--teams is {teams or 'missing'}", "with a server, name the registry's file: --teams teams.toml")
+    registry = registry_source(teams)
+    require_schema(client)
+    return IngestJob(
+        run=new_run(time_ns() // 1000),
+        sources=list(asked.source),
+        bytes=sum(file.size for file in files),
+        sink=asked.sink,
+        registry=registry,
+        shards=asked.shards,
+        range_bytes=asked.range_bytes,
+        allow_empty=asked.allow_empty,
+    )
+
+
+def ingest(pipeline: beam.Pipeline, job: IngestJob) -> None:
+    """Build the graph of the main job.
+
+    The embedded sink lives and dies with the process that runs the graph, and so does its runner's state: a log of the
+    shards beside it would cost memory and save nothing.
+    """
+    run, sink = str(job.run), job.sink
+    ledger = Ledger(sink, run)
+
+    # Input
+    read = pipeline | "ReadFiles" >> ReadFiles(
+        job.sources, run, started_at(job.run), range_bytes=job.range_bytes, allow_empty=job.allow_empty, ledger=ledger
+    )
+    # Events. Persons are resolved between EnforceLimits and StoreUnique.
+    parsed = read.messages | "ParseEvents" >> ParseEvents(job.registry)
+    limited = parsed.batches | "EnforceLimits" >> EnforceLimits(job.registry, sink, run)
+    stored = limited | "StoreUnique" >> StoreUnique(sink, run, job.shards, log=not shared(sink).embedded)
+    # Accounting
+    reports = (read.reports, parsed.reports, stored) | "Reports" >> beam.Flatten()
+    reports | "AcknowledgeReceipts" >> AcknowledgeReceipts(ledger)

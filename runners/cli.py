@@ -1,0 +1,153 @@
+"""The `sluice` command. Exit codes: 0 done, 1 failed or not balanced, 2 wrong usage or configuration."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from schemas.errors import ConfigError, Unavailable
+
+PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+def _typed_failures(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the errors that users can do something about into one message and an exit code."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except ConfigError as error:
+            click.echo(f"sluice: {error}", err=True)
+            sys.exit(2)
+        except Unavailable as error:
+            click.echo(f"sluice: {error}", err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+def _help(text: str, example: str) -> dict[str, str]:
+    return {"help": text, "epilog": f"Example: {example}"}
+
+
+def _json(value: Any) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.encode(value).decode())
+
+
+SINK = click.option("--sink", required=True, help="chdb:PATH, or clickhouse://user:password@host:port/database?secure=true")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line of standard output.")
+
+
+@click.group()
+@click.version_option(package_name="sluice")
+def main() -> None:
+    """Take raw product-analytics events to correct ClickHouse tables, and prove that none is missing."""
+
+
+@main.command(
+    context_settings=PASS_THROUGH,
+    **_help(
+        "Read events, and store each once. Options that are not listed go to Beam (--runner, --direct_runner_bundle_repeat, ...).",
+        "sluice ingest --source 'events/*.jsonl.gz' --sink chdb:db --teams events/teams.toml",
+    ),
+)
+@click.option("--source", "sources", multiple=True, required=True, help="Files or folders, globs too; may be given more than once.")
+@SINK
+@click.option("--teams", help="The team registry's file, or open: the default with chdb:.")
+@click.option("--shards", default=16, show_default=True, help="Shards of ids: a power of two up to 256.")
+@click.option("--allow-empty", is_flag=True, help="Do not refuse a source that matches no file.")
+@JSON
+@click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
+@_typed_failures
+def ingest(
+    sources: tuple[str, ...],
+    sink: str,
+    teams: str | None,
+    shards: int,
+    allow_empty: bool,
+    as_json: bool,
+    beam_options: tuple[str, ...],
+) -> None:
+    """Run the main job."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from rich.console import Console
+
+    from runners.ingest import run_ingest, show_summary
+
+    ours = {"source": list(sources), "sink": sink, "teams": teams, "shards": shards, "allow_empty": allow_empty}
+    console = Console(stderr=True)
+    run, summary = run_ingest(PipelineOptions(list(beam_options), **ours), console)
+    if as_json:
+        _json(summary)
+    else:
+        show_summary(Console(), sink, run, summary)
+
+
+@main.command(**_help("Create the tables, or bring them up to date.", "sluice migrate --sink clickhouse://localhost:9000/default"))
+@SINK
+@JSON
+@_typed_failures
+def migrate(sink: str, as_json: bool) -> None:
+    """Apply the schema's migrations."""
+    from transforms.io.migrate import migrate as apply_migrations
+
+    from transforms.io.clickhouse import shared
+
+    applied = [f"{step.version:04d}_{step.name}" for step in apply_migrations(shared(sink))]
+    if as_json:
+        _json({"applied": applied})
+    else:
+        click.echo("\n".join(f"applied {name}" for name in applied) or "up to date")
+
+
+@main.command(**_help("Run a query and print its result.", 'sluice query --sink chdb:db "SELECT count() FROM events_unique"'))
+@SINK
+@click.option("--format", "output_format", default="TSV", show_default=True, help="One of ClickHouse's format names.")
+@click.argument("sql")
+@_typed_failures
+def query(sink: str, output_format: str, sql: str) -> None:
+    """Run a query."""
+    from transforms.io.clickhouse import shared
+
+    sys.stdout.buffer.write(shared(sink).formatted(sql, output_format))
+
+
+@main.command(
+    **_help(
+        "Prove from the tables that every event of every receipt ended in one outcome and is still there; exit 1 if not.",
+        "sluice audit --sink chdb:db --since 2026-11-01 --team 3",
+    )
+)
+@SINK
+@click.option("--since", type=click.DateTime(), help="First hour of arrival, UTC.")
+@click.option("--until", type=click.DateTime(), help="Hour of arrival to stop before, UTC.")
+@click.option("--team", type=int, help="One team's id.")
+@click.option("--grace", type=int, help="Seconds that a receipt may be open before it is a difference. [default: 0; 3600 with a server]")
+@JSON
+@_typed_failures
+def audit(sink: str, since: Any, until: Any, team: int | None, grace: int | None, as_json: bool) -> None:
+    """Audit the ledger."""
+    from datetime import UTC
+
+    from pipelines.audit import Scope
+    from pipelines.audit import audit as run_audit
+    from transforms.io.clickhouse import shared
+
+    client = shared(sink)
+    seconds = [None if moment is None else int(moment.replace(tzinfo=UTC).timestamp()) for moment in (since, until)]
+    result = run_audit(client, Scope(*seconds, team, grace if grace is not None else 0 if client.embedded else 3600))
+    if as_json:
+        _json(result)
+    else:
+        for name in ("received", "stored", "duplicate", "limited", "rejected", "in_flight"):
+            click.echo(f"{name:>10}  {getattr(result, name):,}")
+        for difference in result.differences:
+            click.echo(f"difference: {difference}")
+        click.echo("balanced" if result.balanced else f"NOT balanced: {len(result.differences)} differences")
+    if not result.balanced:
+        sys.exit(1)

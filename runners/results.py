@@ -1,0 +1,55 @@
+"""What a run did, from the tables it wrote."""
+
+import resource
+from uuid import UUID
+
+import msgspec
+
+from schemas.outcomes import Outcome
+from transforms.io.clickhouse import Client
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What became of the events of one run; `warnings` counts warnings, everything else events."""
+
+    received: int
+    stored: int
+    duplicate: int
+    limited: int
+    rejected: int
+    warnings: int
+    seconds: float
+    events_per_second: float
+    cpu_us_per_event: float
+
+
+def summarize(client: Client, run: UUID, seconds: float, cpu_seconds: float) -> Summary:
+    """Return the sums over a run's acknowledged receipts."""
+    receipts = f"(SELECT receipt FROM receipts FINAL WHERE run = '{run}' AND status = 'acknowledged')"
+    outcomes = client.rows(f"SELECT toInt8(outcome), sum(count) FROM outcomes FINAL WHERE receipt IN {receipts} GROUP BY outcome")
+    ((warnings,),) = client.rows(f"SELECT sum(count) FROM ingestion_warnings FINAL WHERE _receipt IN {receipts}")
+    counts = dict(outcomes)
+    received = counts.get(Outcome.RECEIVED, 0)
+    return Summary(
+        *(counts.get(outcome, 0) for outcome in Outcome),
+        warnings=warnings,
+        seconds=round(seconds, 3),
+        events_per_second=round(received / seconds, 1) if seconds else 0.0,
+        cpu_us_per_event=round(cpu_seconds * 1e6 / received, 2) if received else 0.0,
+    )
+
+
+def reasons(client: Client, run: UUID) -> list[tuple[str, str, int]]:
+    """Return (outcome, reason, events) of a run's limited and rejected events, most first."""
+    receipts = f"(SELECT receipt FROM receipts FINAL WHERE run = '{run}' AND status = 'acknowledged')"
+    rows = client.rows(
+        f"SELECT toString(outcome) AS name, reason, sum(count) AS events FROM outcomes FINAL WHERE receipt IN {receipts}"
+        " AND outcome IN ('limited', 'rejected') GROUP BY name, reason ORDER BY events DESC, reason"
+    )
+    return [(str(outcome), str(reason), int(events)) for outcome, reason, events in rows]
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time that this process and its finished children have used."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)

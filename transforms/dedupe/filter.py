@@ -1,0 +1,203 @@
+"""The duplicate filter: which events of a batch are the first of their (team, uuid) within the window."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+
+from schemas.event import Event
+from schemas.identity import BUCKETS, KEY_BYTES
+from schemas.limits import WINDOW_DAYS
+from transforms.dedupe.ids import Days, IdIndex
+from transforms.state.shard_log import Head, Indexes, Log, new_generation
+
+DAY = 86_400_000_000  # microseconds
+RING = WINDOW_DAYS + 1  # days of arrival that a log keeps: today and the window before it
+# Indexes may know more days than that: a backfill brings old ones. Those used least recently go first.
+MAX_DAYS = 4 * RING
+LAST_DAY = 65_535  # in 2149: days are kept in 16 bits
+# Rows may become visible, and clocks may differ, by as much as this: what a rebuild reads again from the tables.
+MARGIN = 3_600_000_000
+
+Delivery = tuple[int, int, int]  # receipt, offset, index: one delivery of one event
+
+
+class StoredIds(NamedTuple):
+    """What the tables know of a shard: keys by day of arrival, and which deliveries this job's own attempts have stored."""
+
+    days: dict[int, bytes]
+    deliveries: set[Delivery]
+
+
+class IdTable(Protocol):
+    """The table of stored ids; see transforms/sink/event_ids.py."""
+
+    def load(self, shard: int, shards: int, days: Sequence[int], since: int) -> StoredIds:
+        """Return the ids of a shard that arrived on `days` and were stored after `since`, microseconds since 1970."""
+
+
+class Verdicts(NamedTuple):
+    """Places in a batch: events to store, duplicates, limited ones, and those that an earlier attempt of this very bundle has stored."""
+
+    new: list[int]
+    duplicate: list[int]
+    limited: list[int]
+    stored: list[int]
+
+
+class _Head(msgspec.Struct, array_like=True):
+    generation: int = 0
+    written: int = 0  # worker's clock, microseconds since 1970
+    days: list[int] = []  # days of arrival whose log is complete
+
+
+class ShardIndex:
+    """The working form of one shard."""
+
+    def __init__(self) -> None:
+        self.ids = IdIndex()
+        self.days: dict[int, None] = {}  # days of arrival that `ids` knows all of, least recently used first
+        self.deliveries: set[Delivery] = set()
+
+    def touch(self, days: Iterable[int]) -> None:
+        """Mark days as used."""
+        for day in days:
+            self.days.pop(day, None)
+            self.days[day] = None
+
+    def evict(self, keep: int = MAX_DAYS) -> None:
+        """Forget the days used least recently but for `keep` of them."""
+        if len(self.days) > keep:
+            gone = list(self.days)[:-keep]
+            self.ids.forget(gone)
+            for day in gone:
+                del self.days[day]
+
+
+class DuplicateFilter:
+    """Find the first event of each (team, uuid) among those that arrive within 7 to 8 days, by shard.
+
+    Exact, in any order of arrival days. What it cannot remember it reads back from `table`, if there is one: the days that it
+    has not seen, and after a loss or rollback of state what was stored since.
+
+    Args:
+        shards: the number of shards; it divides 256.
+        table: the stored ids, or None to know only what went through this filter.
+        log: whether the shards' logs are kept in the runner's state. Without them an index is rebuilt from the table alone.
+    """
+
+    def __init__(self, shards: int, table: IdTable | None, log: bool) -> None:
+        check_shards(shards)
+        self.indexes: Indexes[ShardIndex] = Indexes()
+        self._shards = shards
+        self._table = table
+        self._log = log
+
+    def judge(self, shard: int, events: Sequence[Event], keys: bytes, now: int, head: Head, logs: Sequence[Log]) -> Verdicts:
+        """Return which events of a shard's batch are new, and remember those.
+
+        Args:
+            shard: the shard.
+            events: events of that shard; those that are `limited` are only told apart from what is stored already.
+            keys: their unique keys, 16 bytes each.
+            now: the worker's clock, microseconds since 1970.
+            head: the shard's head.
+            logs: the shard's logs, one for each day of the ring.
+        """
+        state = msgspec.msgpack.decode(head.read() or b"\x90", type=_Head)
+        index = self._open(shard, state, logs)
+        days = _days([event.arrival for event in events])
+        self._know(shard, index, days)
+        singles = [keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES)]
+        verdicts = _sort(index, events, singles, days)
+        fresh, fresh_days = [singles[place] for place in verdicts.new], days[verdicts.new]
+        index.ids.add(fresh, fresh_days)
+        if self._log:
+            _append(state, logs, index, fresh, fresh_days)
+        state.generation, state.written = new_generation(), now
+        head.write(msgspec.msgpack.encode(state))
+        self.indexes.put(shard, state.generation, index)
+        return verdicts
+
+    def is_crowded(self) -> bool:
+        """Return whether a shard knows so many days that `evict` is due."""
+        return any(len(index.days) > 2 * MAX_DAYS for index in self.indexes.values())
+
+    def evict(self) -> None:
+        """Bound the memory. To be called when all events that were judged new are stored."""
+        for index in self.indexes.values():
+            index.evict()
+
+    def _open(self, shard: int, state: _Head, logs: Sequence[Log]) -> ShardIndex:
+        """Return the shard's index, rebuilt from its logs and what the table says was stored since if it is not of this state."""
+        index = self.indexes.get(shard, state.generation)
+        if index is None:
+            index = ShardIndex()
+            for day in state.days:
+                index.ids.extend(b"".join(logs[day % RING].read()), day)
+            if state.days:
+                self._load(shard, index, state.days, since=state.written - MARGIN)
+        return index
+
+    def _know(self, shard: int, index: ShardIndex, days: Days) -> None:
+        """Make sure that the index knows all days within a window of `days`."""
+        window = {near for day in set(days.tolist()) for near in range(day - WINDOW_DAYS, day + WINDOW_DAYS + 1)}
+        if missing := sorted(window.difference(index.days)):
+            self._load(shard, index, missing, since=0)
+        index.touch(window)
+
+    def _load(self, shard: int, index: ShardIndex, days: Sequence[int], since: int) -> None:
+        index.touch(days)
+        if self._table is not None:
+            found = self._table.load(shard, self._shards, days, since)
+            for day, keys in found.days.items():
+                index.ids.extend(keys, day)
+            index.deliveries |= found.deliveries
+
+
+def check_shards(shards: int) -> None:
+    """Raise ValueError for a number of shards that does not divide the number of buckets."""
+    if shards < 1 or BUCKETS % shards:
+        raise ValueError(f"shards is {shards}, but must be a power of two from 1 to {BUCKETS}")
+
+
+def _days(arrivals: list[int]) -> Days:
+    return np.clip(np.array(arrivals, dtype=np.int64) // DAY, 0, LAST_DAY).astype(np.uint16)
+
+
+def _sort(index: ShardIndex, events: Sequence[Event], keys: Sequence[bytes], days: Days) -> Verdicts:
+    """Return the verdict on each event."""
+    known = index.ids.find(keys, days, WINDOW_DAYS)
+    if not known.any() and len(set(keys)) == len(keys) and not any(event.limited for event in events):
+        return Verdicts(list(range(len(keys))), [], [], [])
+    out = Verdicts([], [], [], [])
+    first: dict[bytes, int] = {}
+    for place, (event, key, is_known) in enumerate(zip(events, keys, known.tolist(), strict=True)):
+        if is_known and (delivery := (event.receipt, event.offset, event.index)) in index.deliveries:
+            index.deliveries.discard(delivery)
+            out.stored.append(place)
+        elif event.limited:
+            out.limited.append(place)
+        elif is_known or key in first:
+            out.duplicate.append(place)
+        else:
+            first[key] = place
+            out.new.append(place)
+    return out
+
+
+def _append(state: _Head, logs: Sequence[Log], index: ShardIndex, keys: list[bytes], days: Days) -> None:
+    """Write new keys to the logs of their days; a day that is new in the ring takes the place of the one that has passed."""
+    for day in sorted(set(days.tolist())):
+        newest = max([day, *state.days])
+        if day <= newest - RING:
+            continue  # older than the ring: such a day is read back from the table
+        for old in [old for old in state.days if old <= newest - RING]:
+            logs[old % RING].clear()
+            state.days.remove(old)
+        if day in state.days:
+            logs[day % RING].add(b"".join([keys[place] for place in np.flatnonzero(days == day)]))
+        else:
+            logs[day % RING].add(index.ids.keys_of(day))
+            state.days.append(day)

@@ -1,0 +1,54 @@
+"""Batches by shard of (team, uuid)."""
+
+from collections.abc import Iterator
+
+import apache_beam as beam
+
+from schemas.event import Batch, Event
+from schemas.identity import BUCKETS, unique_key
+
+
+def split(batch: Batch, shards: int) -> Iterator[tuple[int, Batch]]:
+    """Yield (shard, batch) with the events of each shard and their keys. Dead letters and warnings go with the first one.
+
+    Args:
+        batch: of events in any order; it is not changed.
+        shards: how many there are; it divides 256, and a shard is a range of buckets.
+    """
+    width = BUCKETS // shards
+    parts: dict[int, tuple[list[Event], list[bytes]]] = {}
+    for event in batch.events:
+        key = unique_key(event.team_id, event.uuid)
+        part = parts.get(key[0] // width)
+        if part is None:
+            part = parts[key[0] // width] = ([], [])
+        part[0].append(event)
+        part[1].append(key)
+    letters, warnings = batch.letters, batch.warnings
+    for shard, (events, keys) in parts.items() or [(0, ([], []))]:
+        yield shard, Batch(events, letters, warnings, b"".join(keys))
+        letters, warnings = [], []
+
+
+class SplitByShard(beam.PTransform):
+    """A PTransform that keys batches by shard: `PCollection[Batch]` -> `PCollection[tuple[int, Batch]]`.
+
+    Args:
+        shards: how many there are, for the life of the job.
+    """
+
+    def __init__(self, shards: int) -> None:
+        super().__init__()
+        self.shards = shards
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        """Wire the step."""
+        return batches | "SplitByShard" >> beam.ParDo(_SplitFn(self.shards)).with_output_types(tuple[int, Batch])
+
+
+class _SplitFn(beam.DoFn):
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+
+    def process(self, batch: Batch) -> Iterator[tuple[int, Batch]]:
+        return split(batch, self._shards)

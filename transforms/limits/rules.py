@@ -1,0 +1,82 @@
+"""Which events of a batch are limited, and what their teams are told."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from schemas.event import Batch, Event, IngestionWarning
+from schemas.reasons import Limit, WarningType
+from schemas.teams import Registry, TeamLimits
+from transforms.limits.quotas import Quotas, TeamHour
+
+NO_LIMITS = TeamLimits()
+HOUR = 3_600_000_000  # microseconds
+
+
+class Limiter:
+    """Mark the events that a team may not send.
+
+    Args:
+        quotas: what is left of each team's quota.
+    """
+
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
+        self._warned: dict[TeamHour, tuple[int, int]] = {}
+
+    def enforce(self, batch: Batch, registry: Registry, now: float) -> Batch:
+        """Return the batch with `limited` set, and `properties` taken out, where an event is over a limit.
+
+        The batch itself is not changed. Events that are limited already stay so and cost nothing of a quota.
+
+        Args:
+            batch: events of any teams.
+            registry: the teams' limits as of now.
+            now: a monotonic clock, seconds.
+        """
+        limited: dict[int, Limit] = {}
+        places: dict[TeamHour, list[int]] = {}
+        limits_by_team, defaults = registry.limits, registry.defaults
+        for place, event in enumerate(batch.events):
+            limits = limits_by_team.get(event.team_id, defaults)
+            if limits == NO_LIMITS or event.limited:
+                continue
+            if event.distinct_id in limits.drop_distinct_ids:
+                limited[place] = Limit.DROP_DISTINCT_IDS
+            elif limits.events_per_hour is not None:
+                places.setdefault((event.team_id, event.arrival // HOUR * 3600), []).append(place)
+        warnings = list(self._enforce_quotas(batch, registry, places, limited, now))
+        if not limited:
+            return batch
+        events = list(batch.events)
+        for place, limit in limited.items():
+            events[place] = msgspec.structs.replace(events[place], limited=limit.value, properties=b"")
+        return Batch(events, batch.letters, [*batch.warnings, *warnings])
+
+    def _enforce_quotas(
+        self, batch: Batch, registry: Registry, places: dict[TeamHour, list[int]], limited: dict[int, Limit], now: float
+    ) -> Iterator[IngestionWarning]:
+        """Add the events that are over a quota to `limited`; yield one warning a team and hour."""
+        for team_hour, wanted in places.items():
+            first = batch.events[wanted[0]]
+            name = (first.receipt, first.offset)
+            quota = registry.limits_of(first.team_id).events_per_hour or 0
+            granted = self._quotas.grant(name, team_hour, len(wanted), quota, now)
+            limited.update(dict.fromkeys(wanted[granted:], Limit.EVENTS_PER_HOUR))
+            # The same batch, run again, warns again: its first warning may not have been stored.
+            if granted < len(wanted) and self._warned.setdefault(team_hour, name) == name:
+                yield _warning(batch.events[wanted[granted]], team_hour, quota)
+
+
+def _warning(event: Event, team_hour: TeamHour, quota: int) -> IngestionWarning:
+    details = {"limit": "events_per_hour", "value": quota, "hour": team_hour[1]}
+    return IngestionWarning(
+        team_id=event.team_id,
+        type=WarningType.QUOTA_EXCEEDED.value,
+        key=str(team_hour[1]),
+        details=msgspec.json.encode(details).decode(),
+        count=1,
+        arrival=event.arrival,
+        receipt=event.receipt,
+        offset=event.offset,
+    )

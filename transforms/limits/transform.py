@@ -1,0 +1,60 @@
+"""`EnforceLimits`: batches in, the same batches with the events that are over a limit marked out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from time import monotonic
+
+import apache_beam as beam
+
+from schemas.event import Batch
+from transforms.io.clickhouse import shared
+from transforms.io.registry import RegistrySource
+from transforms.limits.quotas import Quotas
+from transforms.limits.rules import Limiter
+from transforms.limits.usage import Usage
+
+
+@dataclass
+class EnforceLimits(beam.PTransform):
+    """A PTransform that marks the events that a team may not send: dropped tokens and distinct ids, and what is over its quota.
+
+    `PCollection[Batch]` -> `PCollection[Batch]`, element by element. Marked events go on without their properties, to be counted where
+    the others are stored; nothing waits for a global count. Quotas hold by hour of arrival, so that catching up a backlog
+    is not punished, and by team, so that one team's flood does not change what another gets.
+
+    Args:
+        registry: the teams and their limits.
+        sink: the ClickHouse URL whose `usage` table quotas are measured by.
+        run: the run's UUID; all steps of a run share one account of what they let through.
+        refresh: seconds between two readings of that table.
+    """
+
+    registry: RegistrySource
+    sink: str
+    run: str
+    refresh: float = 5.0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        if self.refresh <= 0:
+            raise ValueError(f"refresh is {self.refresh} s, but must be positive")
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        """Wire the step."""
+        return batches | "EnforceLimits" >> beam.ParDo(_EnforceLimitsFn(self)).with_output_types(Batch)
+
+
+@lru_cache(maxsize=4)
+def _limiter(sink: str, run: str, refresh: float) -> Limiter:  # noqa: ARG001 - the cache's key
+    """Return the process's limiter of a run: DoFn instances come and go."""
+    return Limiter(Quotas(Usage(shared(sink)), refresh))
+
+
+class _EnforceLimitsFn(beam.DoFn):
+    def __init__(self, step: EnforceLimits) -> None:
+        self._registry = step.registry
+        self._limiter_options = (step.sink, step.run, step.refresh)
+
+    def process(self, batch: Batch) -> Iterator[Batch]:
+        yield _limiter(*self._limiter_options).enforce(batch, self._registry.current(), monotonic())

@@ -1,0 +1,6 @@
+"""Receipts: what was read at once is acknowledged when all that it became is durable."""
+
+from transforms.receipts.acknowledge import AcknowledgeReceipts
+from transforms.receipts.ledger import Ledger
+
+__all__ = ["AcknowledgeReceipts", "Ledger"]

@@ -1,0 +1,107 @@
+"""`StoreUnique`: batches in, rows in ClickHouse, and out what became of every event once it is durable."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from time import time_ns
+from uuid import UUID
+
+import apache_beam as beam
+from apache_beam.transforms.userstate import AccumulatingRuntimeState, ReadModifyWriteRuntimeState
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
+
+from schemas.event import Batch
+from schemas.outcomes import Report
+from transforms.dedupe.filter import DuplicateFilter, check_shards
+from transforms.dedupe.shards import SplitByShard
+from transforms.dedupe.state import HEAD, LOGS
+from transforms.io.clickhouse import shared
+from transforms.runs import started_at
+from transforms.sink.event_ids import EventIds
+from transforms.sink.writer import Writer
+
+
+@dataclass
+class StoreUnique(beam.PTransform):
+    """A PTransform which stores each event once, and reports every outcome when it is durable.
+
+    `PCollection[Batch]` -> `PCollection[Report]`. Duplicates are found and rows are written in one bundle: as separate steps, a duplicate
+    of an event that is not stored yet could be acknowledged, and a crash would then lose both. Dead letters and warnings
+    are written before the events that they came with. A bundle that is run again finds what it stored
+    before in `event_ids`, and reports it as stored, once.
+
+    Args:
+        sink: the ClickHouse URL.
+        run: the run's UUIDv7.
+        shards: the number of shards, fixed for the life of a job; it divides 256.
+        log: whether shards also keep their ids in the runner's state; without it they are read back from `event_ids` alone.
+        max_rows, max_bytes: size of an insert.
+    """
+
+    sink: str
+    run: str
+    shards: int = 16
+    log: bool = True
+    max_rows: int = 50_000
+    max_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        check_shards(self.shards)
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        """Wire the step."""
+        return batches | SplitByShard(self.shards) | "StoreUnique" >> beam.ParDo(_StoreUniqueFn(self)).with_output_types(Report)
+
+
+@lru_cache(maxsize=4)
+def _filter(sink: str, run: str, shards: int, log: bool) -> DuplicateFilter:
+    """Return the process's filter of a job: DoFn instances come and go."""
+    return DuplicateFilter(shards, EventIds(shared(sink), started_at(UUID(run))), log)
+
+
+class _StoreUniqueFn(beam.DoFn):
+    def __init__(self, step: StoreUnique) -> None:
+        self._sink = step.sink
+        self._filter_options = (step.sink, step.run, step.shards, step.log)
+        self._block_size = (step.max_rows, step.max_bytes)
+
+    def setup(self) -> None:
+        self._filter = _filter(*self._filter_options)
+        self._writer = Writer(shared(self._sink), *self._block_size)
+
+    def start_bundle(self) -> None:
+        self._writer.discard()
+
+    def process(
+        self,
+        element: tuple[int, Batch],
+        head: ReadModifyWriteRuntimeState = beam.DoFn.StateParam(HEAD),
+        log_0: AccumulatingRuntimeState = beam.DoFn.StateParam(LOGS[0]),
+        log_1: AccumulatingRuntimeState = beam.DoFn.StateParam(LOGS[1]),
+        log_2: AccumulatingRuntimeState = beam.DoFn.StateParam(LOGS[2]),
+        log_3: AccumulatingRuntimeState = beam.DoFn.StateParam(LOGS[3]),
+        log_4: AccumulatingRuntimeState = beam.DoFn.StateParam(LOGS[4]),
+        log_5: AccumulatingRuntimeState = beam.DoFn.StateParam(LOGS[5]),
+        log_6: AccumulatingRuntimeState = beam.DoFn.StateParam(LOGS[6]),
+        log_7: AccumulatingRuntimeState = beam.DoFn.StateParam(LOGS[7]),
+    ) -> Iterator[Report]:
+        shard, batch = element
+        logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
+        verdicts = self._filter.judge(shard, batch.events, batch.keys, time_ns() // 1000, head, logs)
+        self._writer.add(batch, verdicts)
+        yield from self._writer.flush_if_full()
+        if self._filter.is_crowded():
+            yield from self._settle()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        yield from map(GlobalWindows.windowed_value, self._settle())
+
+    def teardown(self) -> None:
+        self._writer.close()
+
+    def _settle(self) -> list[Report]:
+        reports = self._writer.settle()
+        self._filter.evict()
+        return reports

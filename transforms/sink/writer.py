@@ -1,0 +1,123 @@
+"""The writer: dead letters and warnings first, events next, and then, when all of them are stored, the reports of what became of them."""
+
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+from uuid import uuid4
+
+import pyarrow as pa
+
+from schemas.event import Batch, DeadLetter, Event, IngestionWarning
+from schemas.outcomes import Outcome, Report, Tally
+from transforms.dedupe.filter import Verdicts
+from transforms.sink.rows import event_rows, letter_rows, stored_reports, warning_rows
+
+
+class Inserter(Protocol):
+    """What is used of a ClickHouse client; see transforms/io/clickhouse."""
+
+    def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
+        """Insert all rows or none; a retry with the same token does not store twice."""
+
+
+class Writer:
+    """Collect rows and insert them in large blocks, while the caller goes on with the next block.
+
+    What was added is durable, and reported, only after `settle`. An error of the insert is raised by the next call that waits for it.
+
+    Args:
+        client: where to.
+        max_rows, max_bytes: a block is inserted when it has so many rows, or so many bytes of properties.
+    """
+
+    def __init__(self, client: Inserter, max_rows: int, max_bytes: int) -> None:
+        self._client = client
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="insert")
+        self._running: Future[list[Report]] | None = None
+        self._block = _Block()
+
+    def add(self, batch: Batch, verdicts: Verdicts) -> None:
+        """Add a batch as it was judged. What needs no insert is reported together with the block that it came with."""
+        block, events = self._block, batch.events
+        block.letters += batch.letters
+        block.warnings += batch.warnings
+        block.bytes += sum(len(letter.body) for letter in batch.letters)
+        for letter in batch.letters:
+            block.count(letter, Outcome.REJECTED, letter.reason)
+        new = [events[place] for place in verdicts.new]
+        block.events += new
+        block.bytes += sum([len(event.properties) for event in new])
+        for place in verdicts.duplicate:
+            block.count(events[place], Outcome.DUPLICATE, "")
+        for place in verdicts.stored:
+            block.count(events[place], Outcome.STORED, "")
+        for place in verdicts.limited:
+            block.count(events[place], Outcome.LIMITED, events[place].limited)
+
+    def flush_if_full(self) -> list[Report]:
+        """Start to insert the block if it is large enough; return the reports of the block before it, which it waits for."""
+        if len(self._block.events) < self._max_rows and self._block.bytes < self._max_bytes:
+            return []
+        return self._start()
+
+    def settle(self) -> list[Report]:
+        """Insert all that is left and wait; return the reports that are still due."""
+        reports = self._start()
+        return reports + self._wait()
+
+    def discard(self) -> None:
+        """Forget what was added, after a failed bundle."""
+        self._block = _Block()
+        if self._running is not None:
+            self._running.cancel()
+            self._running = None
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _start(self) -> list[Report]:
+        reports = self._wait()
+        block, self._block = self._block, _Block()
+        self._running = self._thread.submit(block.insert, self._client)
+        return reports
+
+    def _wait(self) -> list[Report]:
+        running, self._running = self._running, None
+        return running.result() if running is not None else []
+
+
+class _Block:
+    """Rows that are inserted together."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.letters: list[DeadLetter] = []
+        self.warnings: list[IngestionWarning] = []
+        self.bytes = 0
+        self._counts: Counter[tuple[int, int, int, int, str]] = Counter()
+
+    def count(self, what: Event | DeadLetter, outcome: Outcome, reason: str) -> None:
+        """Count one event or letter."""
+        self._counts[what.receipt, what.team_id, what.arrival // 3_600_000_000 * 3600, outcome, reason] += 1
+
+    def insert(self, client: Inserter) -> list[Report]:
+        """Insert everything, events last; return what became of all of it."""
+        if self.letters:
+            client.insert("dead_letters", letter_rows(self.letters), token=uuid4().hex)
+        if self.warnings:
+            client.insert("ingestion_warnings", warning_rows(self.warnings), token=uuid4().hex)
+        reports = self._counted()
+        if self.events:
+            rows = event_rows(self.events)
+            client.insert("events", rows, token=uuid4().hex)
+            reports += stored_reports(rows)
+        return reports
+
+    def _counted(self) -> list[Report]:
+        reports: dict[int, Report] = {}
+        for (receipt, *rest), count in self._counts.items():
+            reports.setdefault(receipt, Report(receipt, [])).tallies.append(Tally(*rest, count))  # type: ignore[call-arg]
+        return list(reports.values())
