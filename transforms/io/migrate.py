@@ -1,0 +1,58 @@
+"""The schema's migrations come in, and a database at the version that this code needs goes out."""
+
+import shlex
+
+from schemas import tables
+from schemas.errors import ConfigError
+from schemas.tables import Migration
+from transforms.io.clickhouse import Client
+
+
+def migrate(client: Client) -> list[Migration]:
+    """Apply the migrations that a database lacks, in order, and return them; none if it is up to date.
+
+    A migration is recorded when all of its statements have succeeded. One that was interrupted is run again from its beginning, as its
+    statements allow: each of them says IF NOT EXISTS, or is otherwise the same the second time.
+
+    Raises:
+        ConfigError: the database is of a newer version than this code.
+    """
+    client.command(tables.MIGRATIONS_TABLE)
+    version = schema_version(client)
+    _refuse_newer(client, version)
+    pending = [step for step in tables.migrations() if step.version > version]
+    for step in pending:
+        for statement in step.statements:
+            client.command(statement)
+        client.command(f"INSERT INTO sluice_migrations (version, name) SELECT {step.version}, '{step.name}'")
+    return pending
+
+
+def schema_version(client: Client) -> int:
+    """Return the version of a database's schema: that of the last migration applied, 0 if none was."""
+    if client.rows("EXISTS TABLE sluice_migrations") == [(0,)]:
+        return 0
+    return int(client.rows("SELECT max(version) FROM sluice_migrations")[0][0])
+
+
+def require_schema(client: Client) -> None:
+    """Make sure that the schema is the one that this code needs. An embedded database is migrated; a server is its operator's to migrate.
+
+    Raises:
+        ConfigError: a server's schema is older or newer; names both versions and the command to run.
+    """
+    if client.embedded:
+        migrate(client)
+        return
+    found, needed = schema_version(client), tables.migrations()[-1].version
+    _refuse_newer(client, found)
+    if found < needed:
+        problem = f"{client.where}: the schema is at version {found}, this release needs {needed}"
+        raise ConfigError(problem, f"run: sluice migrate --sink {shlex.quote(client.where)}")
+
+
+def _refuse_newer(client: Client, found: int) -> None:
+    needed = tables.migrations()[-1].version
+    if found > needed:
+        problem = f"{client.where}: the schema is at version {found}, newer than {needed}, which this release knows"
+        raise ConfigError(problem, "run a newer release of Sluice")
