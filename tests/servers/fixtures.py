@@ -1,0 +1,46 @@
+"""Fixtures of databases; each test gets one that is empty."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.clickhouse_engine import ClickHouseEngine
+from tests.servers.clickhouse_old import OldClickHouse
+from transforms.io.clickhouse import close_all
+
+
+@pytest.fixture
+def chdb_url(tmp_path: Path) -> Iterator[str]:
+    """Return the URL of an empty embedded database. A process has one open at a time: use `shared`, or close what you `connect`."""
+    close_all()
+    yield f"chdb:{tmp_path / 'chdb'}"
+    close_all()
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseEngine]:
+    """Return the session's server with a current engine. Do not stop it: start your own for that."""
+    with ClickHouseEngine(tmp_path_factory.mktemp("engine")) as server:
+        yield server
+
+
+@pytest.fixture
+def engine_url(engine: ClickHouseEngine) -> Iterator[str]:
+    """Return the URL of an empty database on a server with a current engine."""
+    yield engine.url(engine.new_database())
+    close_all()
+
+
+@pytest.fixture(scope="session")
+def old_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldClickHouse]:
+    """Return the session's real server, which is old. Do not stop it: start your own for that."""
+    with OldClickHouse(tmp_path_factory.mktemp("old")) as server:
+        yield server
+
+
+@pytest.fixture
+def old_url(old_server: OldClickHouse) -> Iterator[str]:
+    """Return the URL of an empty database on a real server, which is old."""
+    yield old_server.url(old_server.new_database())
+    close_all()
