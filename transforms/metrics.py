@@ -1,9 +1,12 @@
 """Every metric of a job: Beam counters in the namespace `sluice`, and the same sums in this process for the live view."""
 
 from collections import Counter
+from collections.abc import Iterable
 from enum import Enum
 
 from apache_beam.metrics import Metrics
+
+from schemas.outcomes import Outcome, Report
 
 NAMESPACE = "sluice"
 
@@ -32,3 +35,22 @@ def count(metric: Metric, amount: int) -> None:
     if amount:
         progress[metric] += amount
         _counters[metric].inc(amount)
+
+
+_OF_OUTCOME = {
+    Outcome.RECEIVED: Metric.EVENTS_RECEIVED,
+    Outcome.STORED: Metric.EVENTS_STORED,
+    Outcome.DUPLICATE: Metric.EVENTS_DUPLICATED,
+    Outcome.LIMITED: Metric.EVENTS_LIMITED,
+    Outcome.REJECTED: Metric.EVENTS_REJECTED,
+}
+
+
+def count_outcomes(reports: Iterable[Report]) -> None:
+    """Add what some reports say to the metrics of events."""
+    totals: Counter[int] = Counter()
+    for report in reports:
+        for tally in report.tallies:
+            totals[tally.outcome] += tally.count
+    for outcome, amount in totals.items():
+        count(_OF_OUTCOME[Outcome(outcome)], amount)

@@ -17,8 +17,8 @@ RING = WINDOW_DAYS + 1  # days of arrival that a log keeps: today and the window
 # Indexes may know more days than that: a backfill brings old ones. Those used least recently go first.
 MAX_DAYS = 4 * RING
 LAST_DAY = 65_535  # in 2149: days are kept in 16 bits
-# Rows may become visible, and clocks may differ, by as much as this: what a rebuild reads again from the tables.
-MARGIN = 3_600_000_000
+# The clocks of a worker and of ClickHouse may differ by so many microseconds: what a rebuild reads again from the table.
+MARGIN = 600_000_000
 
 Delivery = tuple[int, int, int]  # receipt, offset, index: one delivery of one event
 

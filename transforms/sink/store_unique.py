@@ -17,6 +17,7 @@ from transforms.dedupe.filter import DuplicateFilter, check_shards
 from transforms.dedupe.shards import SplitByShard
 from transforms.dedupe.state import HEAD, LOGS
 from transforms.io.clickhouse import shared
+from transforms.metrics import count_outcomes
 from transforms.runs import started_at
 from transforms.sink.event_ids import EventIds
 from transforms.sink.writer import Writer
@@ -91,7 +92,7 @@ class _StoreUniqueFn(beam.DoFn):
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         verdicts = self._filter.judge(shard, batch.events, batch.keys, time_ns() // 1000, head, logs)
         self._writer.add(batch, verdicts)
-        yield from self._writer.flush_if_full()
+        yield from _counted(self._writer.flush_if_full())
         if self._filter.is_crowded():
             yield from self._settle()
 
@@ -102,6 +103,11 @@ class _StoreUniqueFn(beam.DoFn):
         self._writer.close()
 
     def _settle(self) -> list[Report]:
-        reports = self._writer.settle()
+        reports = _counted(self._writer.settle())
         self._filter.evict()
         return reports
+
+
+def _counted(reports: list[Report]) -> list[Report]:
+    count_outcomes(reports)
+    return reports

@@ -118,6 +118,6 @@ class _Block:
 
     def _counted(self) -> list[Report]:
         reports: dict[int, Report] = {}
-        for (receipt, *rest), count in self._counts.items():
-            reports.setdefault(receipt, Report(receipt, [])).tallies.append(Tally(*rest, count))  # type: ignore[call-arg]
+        for (receipt, team, hour, outcome, reason), count in self._counts.items():
+            reports.setdefault(receipt, Report(receipt, [])).tallies.append(Tally(team, hour, outcome, reason, count))
         return list(reports.values())

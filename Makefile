@@ -1,0 +1,49 @@
+# `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := schemas transforms pipelines runners
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test servers check format bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/installed ## make .venv with the `sluice` command and the tools
+
+$(VENV)/installed: setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install ## the main job: a generated day of events into ClickHouse tables, with the proof that none is missing
+	$(BIN)/sluice demo
+
+test: install servers ## all tests, with the real servers that they need
+	$(BIN)/python -m pytest
+
+servers: ## the servers that tests start: Debian's clickhouse-server, if it is not there
+	@tests/servers/install.sh
+
+check: install ## only check: lint, format, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_layers.py
+
+format: install ## only fix: imports, format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: install ## side by side in one run: Sluice, ClickHouse alone, a naive Beam pipeline
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+lock: ## renew constraints.txt from the newest versions that setup.py allows
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	(head -1 constraints.txt; $(VENV)-lock/bin/python -m pip freeze --exclude sluice) > constraints.new && mv constraints.new constraints.txt
+	rm -rf $(VENV)-lock
+
+clean: ## remove what `make` made
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,127 @@
+"""`make bench`: the same lines into the same table, side by side in one run.
+
+Each row runs in a process of its own, in turn, several times; the table shows medians. CPU time is of the process and its children, from
+after the imports: timings on a shared machine are noise, their ratios are not.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROWS = {
+    "sluice": "Sluice: parse, limit, deduplicate, store, account",
+    "clickhouse": "ClickHouse alone: INSERT FROM file(JSONEachRow)",
+    "naive": "naive Beam: an event an element, DeduplicatePerKey",
+}
+NAIVE_SHARE = 50  # the naive row takes a part of the events: its cost an event does not depend on how many there are
+
+
+def _cpu() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def _sluice(files: list[str], sink: str, teams: str) -> Callable[[], int]:
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from rich.console import Console
+
+    from runners.ingest import run_ingest
+
+    options = PipelineOptions([], source=files, sink=sink, teams=teams)
+    return lambda: run_ingest(options, Console(stderr=True, force_terminal=False))[1].received
+
+
+def _clickhouse(files: list[str], sink: str, teams: str) -> Callable[[], int]:  # noqa: ARG001
+    from benchmarks import plain
+
+    plain.warm_up(sink)
+    return lambda: plain.run(files, sink)
+
+
+def _naive(files: list[str], sink: str, teams: str) -> Callable[[], int]:  # noqa: ARG001
+    from benchmarks import naive, plain
+
+    plain.warm_up(sink)
+    return lambda: naive.run(files, sink)
+
+
+def _measure(row: str, files: list[str], teams: str) -> None:
+    """Run one row in this process and print what it took, as JSON."""
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
+        job = {"sluice": _sluice, "clickhouse": _clickhouse, "naive": _naive}[row](files, f"chdb:{folder}", teams)
+        began, cpu = time.monotonic(), _cpu()
+        events = job()
+        took = {"seconds": time.monotonic() - began, "cpu": _cpu() - cpu, "events": events}
+        print(json.dumps({**took, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+
+
+def _run(row: str, files: list[str], teams: str) -> dict[str, float]:
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "--row", row, "--teams", teams, *files]
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    taken = json.loads(result.stdout.splitlines()[-1])
+    return {
+        "cpu_us": taken["cpu"] / taken["events"] * 1e6,
+        "wall_us": taken["seconds"] / taken["events"] * 1e6,
+        "peak_mib": taken["peak_mib"],
+    }
+
+
+def _compare(events: int, runs: int) -> dict[str, Any]:
+    from pipelines.generate import Plan, generate
+
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
+        whole, part = Path(folder, "all"), Path(folder, "part")
+        generate(Plan(events=events, out=str(whole), shape="event"))
+        generate(Plan(events=max(1000, events // NAIVE_SHARE), out=str(part), shape="event"))
+        results: dict[str, list[dict[str, float]]] = {row: [] for row in ROWS}
+        for _ in range(runs):
+            for row in ROWS:
+                data = part if row == "naive" else whole
+                results[row].append(_run(row, sorted(map(str, data.glob("events-*"))), str(data / "teams.toml")))
+        size = sum(file.stat().st_size for file in whole.glob("events-*"))
+    medians = {row: {name: statistics.median(run[name] for run in taken) for name in taken[0]} for row, taken in results.items()}
+    return {"events": events, "runs": runs, "bytes_per_event": round(size / events), "rows": medians}
+
+
+def _table(result: dict[str, Any]) -> str:
+    base = result["rows"]["clickhouse"]["cpu_us"]
+    lines = [
+        f"{result['events']:,} events of {result['bytes_per_event']} bytes, median of {result['runs']} runs",
+        "",
+        f"| {'':<52} | CPU us an event | x ClickHouse | wall us an event | peak MiB |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row, name in ROWS.items():
+        taken = result["rows"][row]
+        lines.append(
+            f"| {name:<52} | {taken['cpu_us']:,.1f} | {taken['cpu_us'] / base:,.1f} | {taken['wall_us']:,.1f} | {taken['peak_mib']:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
+    parser.add_argument("--teams", help=argparse.SUPPRESS)
+    parser.add_argument("files", nargs="*", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.row:
+        _measure(asked.row, asked.files, asked.teams)
+    else:
+        result = _compare(asked.events, asked.runs)
+        print(json.dumps(result) if asked.json else _table(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""The filter against a model that remembers everything, over batches, days, restarts and rollbacks."""
+
+import itertools
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.event import Event
+from schemas.identity import unique_key
+from tests.transforms.state_fakes import FakeState
+from transforms.dedupe.filter import DAY, RING, Delivery, DuplicateFilter, StoredIds, Verdicts, check_shards
+
+
+OFFSETS = itertools.count(1_000_000)
+
+
+def event(uuid: int, day: int = 100, team: int = 1, offset: int | None = None, limited: str = "") -> Event:
+    """Return an event; without an offset it is a delivery of its own."""
+    place = next(OFFSETS) if offset is None else offset
+    return Event(team, uuid.to_bytes(16), "e", "d", 0, day * DAY + 5, b"{}", "", False, 0, 7, place, 0, limited)
+
+
+def keys_of(events: Sequence[Event]) -> bytes:
+    return b"".join(unique_key(each.team_id, each.uuid) for each in events)
+
+
+class FakeTable:
+    """Rows of `event_ids`: what was stored."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, bytes, Delivery]] = []
+        self.loads: list[tuple[int, ...]] = []
+
+    def store(self, events: Sequence[Event]) -> None:
+        self.rows += [
+            (each.arrival // DAY, unique_key(each.team_id, each.uuid), (each.receipt, each.offset, each.index)) for each in events
+        ]
+
+    def load(self, shard: int, shards: int, days: Sequence[int], since: int) -> StoredIds:
+        self.loads.append(tuple(days))
+        found: dict[int, bytes] = {}
+        for day, key, _ in self.rows:
+            if day in days:
+                found[day] = found.get(day, b"") + key
+        return StoredIds(found, {delivery for day, _, delivery in self.rows if day in days})
+
+
+class Shard:
+    """One shard with its state, its table and a filter in a process that can be replaced."""
+
+    def __init__(self, log: bool = True, table: FakeTable | None = None) -> None:
+        self.log, self.table = log, table
+        self.state = FakeState(RING)
+        self.restart()
+
+    def restart(self) -> None:
+        self.filter = DuplicateFilter(1, self.table, self.log)
+
+    def judge(self, events: Sequence[Event], store: bool = True) -> Verdicts:
+        verdicts = self.filter.judge(0, events, keys_of(events), 0, self.state.head, self.state.logs)
+        if self.table is not None and store:
+            self.table.store([events[place] for place in verdicts.new])
+        return verdicts
+
+
+def test_the_second_of_two_is_a_duplicate_however_else_they_differ() -> None:
+    shard = Shard()
+    other = Event(1, (5).to_bytes(16), "another", "id", 9, 103 * DAY, b'{"a":1}', "c", True, 1, 8, 9, 0)
+    assert shard.judge([event(5), event(6), event(5)]) == Verdicts([0, 1], [2], [], [])
+    assert shard.judge([other]) == Verdicts([], [0], [], [])
+
+
+def test_teams_are_kept_apart() -> None:
+    shard = Shard()
+    assert shard.judge([event(5, team=1), event(5, team=2), event(5, team=-1)]).new == [0, 1, 2]
+
+
+def test_a_team_cannot_make_up_the_key_of_another() -> None:
+    """Its 16 bytes after the team's prefix are hashed with it: shifting bytes between the two gives another key."""
+    assert unique_key(1, (256).to_bytes(16)) != unique_key(256, (1).to_bytes(16))
+
+
+@pytest.mark.parametrize(("gap", "dropped"), [(0, True), (7, True), (-7, True), (8, False), (-8, False), (30, False)])
+@pytest.mark.parametrize("with_table", [True, False])
+def test_the_window_is_seven_days_of_arrival_both_ways(gap: int, dropped: bool, with_table: bool) -> None:
+    shard = Shard(table=FakeTable() if with_table else None)
+    shard.judge([event(5, day=100)])
+    assert bool(shard.judge([event(5, day=100 + gap)]).duplicate) is dropped
+
+
+def test_limited_events_are_counted_and_not_remembered() -> None:
+    shard = Shard()
+    assert shard.judge([event(5, limited="events_per_hour")]).limited == [0]
+    assert shard.judge([event(5)]).new == [0]
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_a_bundle_that_is_run_again_finds_its_own_rows_stored(log: bool) -> None:
+    """Insert done, state rolled back: the second attempt reports the same outcomes, and stores nothing again."""
+    shard = Shard(log, FakeTable())
+    shard.judge([event(1, offset=0), event(2, offset=1)])
+    before = shard.state.copy()
+    bundle = [event(2, offset=10), event(3, offset=11), event(3, offset=12), event(4, offset=13)]
+    assert shard.judge(bundle) == Verdicts([1, 3], [0, 2], [], [])
+    shard.state = before
+    assert shard.judge(bundle) == Verdicts([], [0, 2], [], [1, 3])
+    assert shard.judge([event(4, offset=14)]).duplicate == [0]
+
+
+def test_an_event_that_was_stored_stays_stored_when_a_second_attempt_would_limit_it() -> None:
+    shard = Shard(table=FakeTable())
+    before = shard.state.copy()
+    shard.judge([event(1, offset=10)])
+    shard.state = before
+    assert shard.judge([event(1, offset=10, limited="events_per_hour")]).stored == [0]
+
+
+def test_a_bundle_that_failed_before_its_insert_stores_everything() -> None:
+    shard = Shard(table=FakeTable())
+    before = shard.state.copy()
+    bundle = [event(3, offset=11), event(3, offset=12)]
+    shard.judge(bundle, store=False)
+    shard.state = before
+    assert shard.judge(bundle) == Verdicts([0], [1], [], [])
+
+
+def test_a_new_job_knows_what_the_tables_know() -> None:
+    table = FakeTable()
+    Shard(table=table).judge([event(1), event(2, day=95), event(3, day=80)])
+    assert Shard(table=table).judge([event(1), event(2), event(3)]) == Verdicts([2], [0, 1], [], [])
+
+
+def test_days_before_the_ring_are_read_back_from_the_table() -> None:
+    """A backfill of old days, in any order, after the log has moved on."""
+    table = FakeTable()
+    shard = Shard(table=table)
+    shard.judge([event(1, day=100), event(2, day=50)])
+    shard.restart()
+    assert shard.judge([event(2, day=51), event(1, day=101)]).duplicate == [0, 1]
+
+
+def test_the_log_holds_a_ring_of_days_and_drops_those_that_have_passed() -> None:
+    shard = Shard()
+    for day in range(100, 120):
+        shard.judge([event(day, day=day)])
+    assert sum(len(log.chunks) for log in shard.state.logs) == RING
+    shard.restart()
+    assert shard.judge([event(119, day=119), event(112, day=119), event(111, day=119)]) == Verdicts([2], [0, 1], [], [])
+
+
+def test_memory_is_bounded_in_days_and_what_is_evicted_is_read_back() -> None:
+    table = FakeTable()
+    shard = Shard(log=False, table=table)
+    for day in range(100, 400):
+        shard.judge([event(day, day=day)])
+        if shard.filter.is_crowded():
+            shard.filter.evict()
+    (index,) = shard.filter.indexes.values()
+    assert len(index.days) <= 64 + 15
+    assert len(index.ids) <= 64 + 15
+    assert shard.judge([event(100, day=100), event(399, day=399)]).duplicate == [0, 1]
+
+
+def test_arrivals_of_any_year_are_accepted() -> None:
+    shard = Shard()
+    assert shard.judge([event(1, day=-5), event(2, day=200_000)]).new == [0, 1]
+    assert shard.judge([event(1, day=-5), event(2, day=200_000)]).duplicate == [0, 1]
+
+
+@pytest.mark.parametrize("shards", [0, 3, 512, -1])
+def test_a_number_of_shards_that_does_not_divide_the_buckets_is_refused(shards: int) -> None:
+    with pytest.raises(ValueError, match=f"shards is {shards}"):
+        check_shards(shards)
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_any_history_stores_each_id_once_a_window(data: st.DataObject) -> None:
+    """Batches of random ids and days, with restarts, rollbacks before and after the insert, and evictions."""
+    table = FakeTable()
+    shard = Shard(data.draw(st.booleans()), table)
+    rng = random.Random(data.draw(st.integers(0, 2**32)))
+    outcomes: dict[int, str] = {}
+    offset = 0
+    for _ in range(data.draw(st.integers(1, 12))):
+        batch = []
+        for _ in range(rng.randrange(1, 8)):
+            batch.append(event(rng.randrange(6), day=100 + rng.choice([0, 0, 1, 3, 7, 8, 20, -9]), offset=offset))
+            offset += 1
+        match rng.randrange(6):
+            case 0:
+                shard.restart()
+            case 1:
+                before = shard.state.copy()
+                shard.judge(batch)
+                shard.state = before
+            case 2:
+                before = shard.state.copy()
+                shard.judge(batch, store=False)
+                shard.state = before
+                shard.restart()
+            case 3:
+                shard.filter.evict()
+        verdicts = shard.judge(batch)
+        for name, places in verdicts._asdict().items():
+            for place in places:
+                assert outcomes.setdefault(batch[place].offset, name) == name
+    assert len(outcomes) == offset
+    stored = sorted((key, day) for day, key, _ in table.rows)
+    for (key, day), (next_key, next_day) in zip(stored, stored[1:], strict=False):
+        assert key != next_key or next_day - day > 7, "an id was stored twice within its window"
+    deliveries = [delivery for _, _, delivery in table.rows]
+    assert sorted(deliveries) == sorted((7, place, 0) for place, name in outcomes.items() if name in ("new", "stored"))
