@@ -59,5 +59,5 @@ def run(files: list[str], sink: str) -> int:
         lines = [pipeline | f"Read{number}" >> beam.io.ReadFromText(file) for number, file in enumerate(files)]
         events = lines | beam.Flatten() | "Parse" >> beam.FlatMap(_parse)
         unique = events | DeduplicatePerKey(processing_time_duration=7 * 86_400)
-        unique | "Insert" >> beam.ParDo(_Insert(sink))  # noqa: B018
+        unique | "Insert" >> beam.ParDo(_Insert(sink))
     return stored(sink) - before

@@ -3,7 +3,7 @@
 from transforms.io.clickhouse import shared
 from transforms.io.migrate import migrate
 
-COLUMNS = "uuid UUID, event String, distinct_id String, timestamp DateTime64(6, 'UTC'), properties String"
+COLUMNS = r"uuid UUID, event String, distinct_id String, timestamp DateTime64(6, \'UTC\'), properties String"
 
 
 def warm_up(sink: str) -> None:
@@ -24,7 +24,7 @@ def run(files: list[str], sink: str) -> int:
     for file in files:
         shared(sink).command(
             "INSERT INTO events (uuid, event, distinct_id, timestamp, properties)"
-            f" SELECT uuid, event, distinct_id, timestamp, properties FROM file('{file}', 'JSONEachRow', '{COLUMNS.replace("'", chr(92) + "'")}')"
+            f" SELECT uuid, event, distinct_id, timestamp, properties FROM file('{file}', 'JSONEachRow', '{COLUMNS}')"
             " SETTINGS date_time_input_format = 'best_effort', input_format_json_read_objects_as_strings = 1,"
             " input_format_allow_errors_ratio = 0.1, max_partitions_per_insert_block = 0"
         )

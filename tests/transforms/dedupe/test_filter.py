@@ -13,7 +13,6 @@ from schemas.identity import unique_key
 from tests.transforms.state_fakes import FakeState
 from transforms.dedupe.filter import DAY, RING, Delivery, DuplicateFilter, StoredIds, Verdicts, check_shards
 
-
 OFFSETS = itertools.count(1_000_000)
 
 
@@ -210,7 +209,7 @@ def test_any_history_stores_each_id_once_a_window(data: st.DataObject) -> None:
                 assert outcomes.setdefault(batch[place].offset, name) == name
     assert len(outcomes) == offset
     stored = sorted((key, day) for day, key, _ in table.rows)
-    for (key, day), (next_key, next_day) in zip(stored, stored[1:], strict=False):
+    for (key, day), (next_key, next_day) in itertools.pairwise(stored):
         assert key != next_key or next_day - day > 7, "an id was stored twice within its window"
     deliveries = [delivery for _, _, delivery in table.rows]
     assert sorted(deliveries) == sorted((7, place, 0) for place, name in outcomes.items() if name in ("new", "stored"))
