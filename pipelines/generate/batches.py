@@ -22,9 +22,9 @@ MAX_WINDOW = 1_000  # positions whose events can be put in one batch
 
 _JS = b'{%b"batch":[%b],"sent_at":"%bZ"}'
 _PYTHON = b'{"batch":[%b],"historical_migration":%b,%b"sent_at":"%b000+00:00"}'
-# Shares of the request bodies, as upper bounds of a draw below 100.
-_HISTORICAL = 1
-_BARE = 10  # of those of browsers: an event, or an array of them, around which there is nothing
+_BARE_EVERY = 10  # request bodies of browsers: an event, or an array of them, around which there is nothing
+# Shares of the messages, as upper bounds of a draw below 100.
+_HISTORICAL = 2
 _WEB_GZIP, _WEB_BASE64 = 75, 95
 _SERVER_GZIP = 40
 
@@ -71,7 +71,7 @@ class Batches:
         messages = sorted(self._messages(rows, flaws), key=lambda message: message.places[-1])
         ends = rows.take(np.array([message.places[-1] for message in messages], np.int64))
         sent = texts(time_chars(sent_times(self._draws, ends)))
-        draws = self._draws.below("form", ends.position, 100).tolist()
+        draws = self._draws.below("form", ends.position, 100 * _BARE_EVERY).tolist()
         bodies = [
             self._body(message, [events[place] for place in message.places], at, draw)
             for message, at, draw in zip(messages, sent, draws, strict=True)
@@ -113,10 +113,11 @@ class Batches:
 
     def _body(self, message: _Message, events: list[bytes], sent_at: bytes, draw: int) -> bytes:
         joined = b",".join(events)
+        draw, bare = divmod(draw, _BARE_EVERY)
         if message.server:
             historical = b"true" if draw < _HISTORICAL else b"false"
             body = _PYTHON % (joined, historical, message.api_key, sent_at)
-        elif self._http and draw < _BARE and message.good:
+        elif self._http and message.good and bare == 0:
             body = joined if len(events) == 1 else b"[%b]" % joined
         else:
             body = _JS % (message.api_key, joined, sent_at)

@@ -38,7 +38,7 @@ class Plan:
         invalid: share of the events that must be rejected.
         teams: how many; their sizes follow Zipf's law.
         files: how many; one for each 250,000 events unless given.
-        compression: `none`, `gzip` or `zstd`; Avro and Parquet compress inside.
+        compression: `none`, `gzip` or `zstd` (not with Avro); Avro and Parquet compress inside.
         format: `lines`, `avro` or `parquet`; request bodies are Avro unless they are Parquet.
         truth: a file to write the outcome of each event to.
         start: the first day of arrival, ISO.
@@ -108,6 +108,9 @@ def check(plan: Plan) -> None:
     if plan.duplicates > 0 and plan.duplicates + plan.invalid > MAX_REPEATED:
         problem = f"duplicates {plan.duplicates} and invalid {plan.invalid} add up to more than {MAX_REPEATED}"
         raise ConfigError(problem, "a duplicate needs a valid event before it: lower one of them")
+    if plan.file_format == "avro" and plan.compression == "zstd":
+        # fastavro has that codec only with a package that Sluice does not need for anything else.
+        raise ConfigError("compression is 'zstd' and the files are Avro", "use none or gzip, or format parquet")
     _check_start(plan)
     _check_paths(plan)
 

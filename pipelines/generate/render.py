@@ -154,9 +154,10 @@ class Renderer:
         heads = [b'"uuid":"%b",' % uuid for uuid in uuids]
         share = self._draws.share("uuid form", rows.position)
         for place in np.flatnonzero(share < ODD_UUID_SHARE).tolist():
-            heads[place] = b'"uuid":"%b",' % _UUID_FORMS[place % 3](uuids[place])
+            form = _UUID_FORMS[int(rows.position[place]) % len(_UUID_FORMS)]
+            heads[place] = b'"uuid":"%b",' % form(uuids[place])
         for place in np.flatnonzero(~rows.has_uuid).tolist():
-            heads[place] = b"" if place % 3 else b'"uuid":"",'
+            heads[place] = b"" if rows.position[place] % 3 else b'"uuid":"",'
         return heads
 
     def _devices(self, rows: Rows) -> list[bytes]:

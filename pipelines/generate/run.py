@@ -12,13 +12,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pipelines.generate.batches import Batches
-from pipelines.generate.draws import Draws, Ints
+from pipelines.generate.draws import Ints
 from pipelines.generate.faults import Faults
 from pipelines.generate.plan import TEAMS_FILE, Plan, check, make_folders
 from pipelines.generate.render import Renderer
 from pipelines.generate.shapes import Captured, Events, Packer
 from pipelines.generate.sinks import Sink, open_sink
-from pipelines.generate.teams import QUOTA_TEAM, Teams
+from pipelines.generate.teams import QUOTA_TEAM
 from pipelines.generate.traffic import Fate, Traffic
 from pipelines.generate.truth import Judge, Tally, TeamTruth, tally_of, truth_by_team, truth_lines, write_truth
 
@@ -82,15 +82,16 @@ def generate(plan: Plan, progress: Callable[[int], None] | None = None, processe
         files.append(file)
         if progress is not None:
             progress(plan.span(len(files) - 1)[1])
-    teams = Teams(plan, Draws(plan.seed))
-    (Path(plan.out) / TEAMS_FILE).write_text(teams.registry(), encoding="utf-8")
+    traffic = Traffic(plan)
+    events_per_hour = traffic.events_per_hour()
+    (Path(plan.out) / TEAMS_FILE).write_text(traffic.teams.registry(events_per_hour), encoding="utf-8")
     tally = Tally()
     for file in files:
         tally.add(file.tally)
-    summary = _summary(plan, files, truth_by_team(tally, teams.events_per_hour))
+    summary = _summary(plan, files, truth_by_team(tally, events_per_hour))
     if plan.truth is not None:
         parts = [_truth_part(plan, number) for number in range(plan.file_count)]
-        write_truth(Path(plan.truth), _head(summary, tally, teams.events_per_hour), parts)
+        write_truth(Path(plan.truth), _head(summary, tally, events_per_hour), parts)
     return summary
 
 
@@ -132,7 +133,7 @@ class _Maker:
         self._traffic = Traffic(plan)
         self._renderer = Renderer(self._traffic, with_token=plan.shape == "event")
         self._faults = Faults(plan.shape, self._traffic.draws)
-        self._judge = Judge(self._traffic.teams, self._faults)
+        self._judge = Judge(self._traffic.events_per_hour() is not None, self._faults)
         self._packer = _packer(plan, self._traffic)
 
     def make(self, number: int) -> _File:

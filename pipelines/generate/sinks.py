@@ -19,7 +19,7 @@ _GZIP_LEVEL = 3
 _ZSTD_LEVEL = 3
 _SYNC_MARKER = b"sluice generate\n"  # 16 bytes; Avro's is random otherwise
 _AVRO_BLOCK = 1_000_000  # bytes
-_AVRO_CODECS = {"none": "null", "gzip": "deflate", "zstd": "zstandard"}
+_AVRO_CODECS = {"none": "null", "gzip": "deflate"}
 
 
 class Sink(Protocol):

@@ -5,7 +5,7 @@ from hashlib import sha1
 
 import numpy as np
 
-from pipelines.generate.draws import Bits, Draws, Flags, Floats, Ints
+from pipelines.generate.draws import Bits, Draws, Flags, Ints
 from pipelines.generate.plan import Plan
 
 # Teams that have limits, if there are as many teams.
@@ -23,7 +23,7 @@ class Teams:
     """Know everything about the teams of a plan. Team ids are 1 to `plan.teams`; team 1 sends most.
 
     Args:
-        plan: how many teams, the quota, and what it is a share of.
+        plan: how many teams and events.
         draws: random numbers of the plan's seed.
     """
 
@@ -36,7 +36,6 @@ class Teams:
         self.users = np.concatenate([[1], np.clip((shares * plan.events / 30).astype(np.int64), 5, 2**31)])
         self.hosts = [b""] + [f"www.shop{team}.example".encode() for team in range(1, plan.teams + 1)]
         self.tokens = [_token(plan.seed, number) for number in range(2 * plan.teams + 2)]
-        self.events_per_hour = self._quota(plan, shares)
 
     def of_sessions(self, sessions: Ints) -> Ints:
         """Return each session's team id."""
@@ -49,37 +48,34 @@ class Teams:
         second = self._has_second(team) & (self._draws.share("token", who) < 0.2)
         return 2 * team + second
 
-    def registry(self) -> str:
-        """Return the text of teams.toml (schemas/teams.py)."""
-        return "\n".join(self._entry(team) for team in range(1, self.count + 1))
+    def registry(self, events_per_hour: int | None) -> str:
+        """Return the text of teams.toml (schemas/teams.py).
+
+        Args:
+            events_per_hour: the quota of the team that has one.
+        """
+        return "\n".join(self._entry(team, events_per_hour) for team in range(1, self.count + 1))
 
     def _has_second(self, team: Ints) -> Flags:
         found: Flags = (team % SECOND_TOKEN_EVERY == 0) | (team == RETIRED_TEAM)
         return found
 
-    def _entry(self, team: int) -> str:
+    def _entry(self, team: int, events_per_hour: int | None) -> str:
         second = team % SECOND_TOKEN_EVERY == 0 or team == RETIRED_TEAM
         tokens = [self.tokens[2 * team + number].decode() for number in range(2 if second else 1)]
         name = f"{_TRADES[team % len(_TRADES)]} {team}"
         lines = ["[[teams]]", f"id = {team}", f"name = {_toml(name)}", f"tokens = {_toml(tokens)}"]
-        limits = self._limits(team)
+        limits = self._limits(team, events_per_hour)
         return "\n".join([*lines, *(["[teams.limits]", limits] if limits else []), ""])
 
-    def _limits(self, team: int) -> str:
-        if team == QUOTA_TEAM and self.events_per_hour is not None:
-            return f"events_per_hour = {self.events_per_hour}"
+    def _limits(self, team: int, events_per_hour: int | None) -> str:
+        if team == QUOTA_TEAM and events_per_hour is not None:
+            return f"events_per_hour = {events_per_hour}"
         if team == PROBE_TEAM:
             return f"drop_distinct_ids = {_toml(list(PROBES))}"
         if team == RETIRED_TEAM:
             return f"drop_tokens = {_toml([self.tokens[2 * team + 1].decode()])}"
         return ""
-
-    def _quota(self, plan: Plan, shares: Floats) -> int | None:
-        if plan.quota == 0 or plan.teams < QUOTA_TEAM:
-            return None
-        hours = 24 * plan.days if plan.has_arrivals else 1
-        accepted = plan.events * (1 - plan.invalid) * float(shares[QUOTA_TEAM - 1])
-        return max(1, int(accepted / hours * plan.quota))
 
 
 def _token(seed: int, number: int) -> bytes:

@@ -21,6 +21,8 @@ REPEAT_TRIES = 64  # earlier positions that are tried for one that can be sent a
 NO_UUID_SHARE = 0.003
 IDENTICAL_SHARE = 0.6  # of the duplicates: the others differ in time, content, person or all of them
 
+QUOTA_SAMPLE = 200_000  # positions that are looked at to tell what a team sends
+
 SESSION_MINUTES = 10  # what a frame of the layout lasts
 MIN_FRAME, MAX_FRAME = 256, 65_536
 MAX_SESSION = 40  # events
@@ -164,6 +166,18 @@ class Traffic:
             moment=self._moments(when) + skew,
             skew=skew,
         )
+
+    def events_per_hour(self) -> int | None:
+        """Return the quota of the team that has one: the plan's share of what it sends in an average hour, or None."""
+        plan = self.plan
+        if plan.quota == 0 or plan.teams < QUOTA_TEAM:
+            return None
+        step = -(-plan.events // QUOTA_SAMPLE)
+        sample = np.arange(0, plan.events, step)
+        accepted = self._wishes(sample) == Fate.FIRST
+        sent = step * np.count_nonzero(accepted & (self.teams.of_sessions(self._sessions(sample)) == QUOTA_TEAM))
+        hours = 24 * plan.days if plan.has_arrivals else 1
+        return max(1, int(sent / hours * plan.quota))
 
     def session_start(self, session: Ints) -> Ints:
         """Return when a session's frame began, microseconds since 1970."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.generate.draws import Ints
 from pipelines.generate.faults import Faults, Flaw, keeps_uuid
-from pipelines.generate.teams import QUOTA_TEAM, Teams
+from pipelines.generate.teams import QUOTA_TEAM
 from pipelines.generate.traffic import Dropped, Fate, Rows
 from schemas.reasons import Limit, Reason
 
@@ -64,12 +64,12 @@ class Judge:
     """Say what must become of events.
 
     Args:
-        teams: the plan's teams.
+        has_quota: whether a team has one.
         faults: the faults of the plan's shape.
     """
 
-    def __init__(self, teams: Teams, faults: Faults) -> None:
-        self._has_quota = teams.events_per_hour is not None
+    def __init__(self, has_quota: bool, faults: Faults) -> None:
+        self._has_quota = has_quota
         self._faults = faults
 
     def outcomes(self, rows: Rows, flaws: Mapping[int, Flaw]) -> tuple[Ints, Ints]:
