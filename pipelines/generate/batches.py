@@ -4,7 +4,6 @@ import base64
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import quote_plus
 
 import msgspec
 import numpy as np
@@ -131,5 +130,6 @@ def _wrapped(body: bytes, server: bool, draw: int) -> bytes:
     if draw < (_SERVER_GZIP if server else _WEB_GZIP):
         return gzip.compress(body, 1, mtime=0)
     if not server and draw < _WEB_BASE64:
-        return b"data=" + quote_plus(base64.b64encode(body)).encode()
+        # What urllib's quote_plus returns, 50 times as fast.
+        return b"data=" + base64.b64encode(body).replace(b"+", b"%2B").replace(b"/", b"%2F").replace(b"=", b"%3D")
     return body

@@ -33,7 +33,7 @@ _SYSTEMS = (
     ("Linux", "", "Desktop", (1920, 1200)),
 )
 _BROWSERS = (("Chrome", 148), ("Chrome", 147), ("Safari", 18.6), ("Firefox", 151), ("Microsoft Edge", 148))
-_LANGUAGES = (("en-US", "America/New_York"), ("en-GB", "Europe/London"), ("de-DE", "Europe/Berlin"), ("ja-JP", "Asia/Tokyo"))
+_LANGUAGES = ("en-US", "en-GB", "de-DE", "ja-JP")
 
 _PAGES = (
     ("/", "Home"),
@@ -75,7 +75,7 @@ _PRODUCTS = ("Grüner Tee 100 g", 'Teekanne "Kyoto"', "Schuh Größe 42", "Backp
 _PLANS = ("free", "starter", "pro", "enterprise")
 
 
-def _web_client(system: tuple[Any, ...], browser: tuple[str, Any], language: tuple[str, str]) -> bytes:
+def _web_client(system: tuple[Any, ...], browser: tuple[str, Any], language: str) -> bytes:
     os, version, device, (width, height) = system
     name, number = browser
     members = {
@@ -84,8 +84,7 @@ def _web_client(system: tuple[Any, ...], browser: tuple[str, Any], language: tup
         "$browser": name,
         "$browser_version": number,
         "$device_type": device,
-        "$browser_language": language[0],
-        "$timezone": language[1],
+        "$browser_language": language,
         "$screen_height": height,
         "$screen_width": width,
         "$lib": "web",
