@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -10,6 +10,9 @@ from schemas.errors import ConfigError
 from schemas.identity import open_team_id
 
 OPEN = "open"
+MAX_INT64 = 2**63 - 1  # `team_id` is an Int64 in all tables
+
+_Kind = TypeVar("_Kind")
 
 
 class TeamLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -17,22 +20,13 @@ class TeamLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         events_per_hour: events of one hour of arrival; None for no limit.
-        drop_tokens: tokens whose events are limited.
+        drop_tokens: tokens of the team whose events are limited.
         drop_distinct_ids: distinct ids whose events are limited.
     """
 
-    events_per_hour: int | None = None
+    events_per_hour: Annotated[int, msgspec.Meta(ge=0, le=MAX_INT64)] | None = None
     drop_tokens: frozenset[str] = frozenset()
     drop_distinct_ids: frozenset[str] = frozenset()
-
-
-class Team(msgspec.Struct, frozen=True):
-    """A customer. `id` is positive, `tokens` are those its clients send."""
-
-    id: int
-    name: str
-    tokens: tuple[str, ...]
-    limits: TeamLimits = TeamLimits()
 
 
 class Registry(msgspec.Struct, frozen=True):
@@ -42,7 +36,7 @@ class Registry(msgspec.Struct, frozen=True):
     limits: Mapping[int, TeamLimits]
     open: bool = False
     defaults: TeamLimits = TeamLimits()
-    dropped_tokens: frozenset[str] = frozenset()  # those of all teams' `drop_tokens`
+    dropped_tokens: frozenset[str] = frozenset()  # those in their own team's `drop_tokens`
 
     def team_id(self, token: str) -> int | None:
         """Return the id of the team that a token belongs to, or None."""
@@ -63,7 +57,7 @@ class _RegistryFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _TeamEntry(msgspec.Struct, forbid_unknown_fields=True):
-    id: int
+    id: Annotated[int, msgspec.Meta(ge=1, le=MAX_INT64)]
     tokens: tuple[str, ...]
     name: str = ""
     limits: dict[str, Any] = {}
@@ -77,23 +71,38 @@ def parse_registry(text: bytes, path: str) -> Registry:
         path: the file, for messages.
 
     Raises:
-        ConfigError: not TOML, an unknown or ill-typed field, an id that is not positive, an id or a token that is there twice.
+        ConfigError: not TOML, an unknown or ill-typed field, a number out of range, an id or a token that is there twice.
     """
     try:
-        file = msgspec.convert(tomllib.loads(text.decode()), _RegistryFile)
-        entries = [msgspec.convert(entry, _TeamEntry) for entry in file.teams]
-        defaults = msgspec.convert(file.limits, TeamLimits)
-        limits = {entry.id: msgspec.convert({**file.limits, **entry.limits}, TeamLimits) for entry in entries}
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        # tomllib lets through the errors of very long numbers (ValueError) and deep nesting (RecursionError).
+        file = _convert(tomllib.loads(text.decode()), _RegistryFile, "the file")
+        entries = [_convert(entry, _TeamEntry, f"entry {place} of `teams`") for place, entry in enumerate(file.teams, 1)]
+        defaults = _convert(file.limits, TeamLimits, "`limits`")
+        limits = {entry.id: _convert({**file.limits, **entry.limits}, TeamLimits, f"`limits` of team {entry.id}") for entry in entries}
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the team registry {path} cannot be read: {error}", "see docs/teams.md for its form") from error
-    by_token: dict[str, int] = {}
-    for entry in entries:
-        if entry.id <= 0:
-            raise ConfigError(f"the team registry {path} has a team with id {entry.id}", "ids are positive integers")
-        for token in entry.tokens:
-            if by_token.setdefault(token, entry.id) != entry.id:
-                raise ConfigError(f"the team registry {path} gives a token of team {entry.id} to team {by_token[token]} too")
-    if len(limits) != len(entries):
-        raise ConfigError(f"the team registry {path} has two teams with one id", "give each team an id of its own")
-    dropped = frozenset(token for each in limits.values() for token in each.drop_tokens)
+    by_token = _by_token(entries, path)
+    dropped = frozenset(token for token, team in by_token.items() if token in limits[team].drop_tokens)
     return Registry(by_token=by_token, limits=limits, defaults=defaults, dropped_tokens=dropped)
+
+
+def _convert(value: Any, kind: type[_Kind], where: str) -> _Kind:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _by_token(entries: list[_TeamEntry], path: str) -> dict[str, int]:
+    """Return team ids by token; raise if an id is there twice, or if two teams have one token."""
+    by_token: dict[str, int] = {}
+    seen: set[int] = set()
+    for entry in entries:
+        if entry.id in seen:
+            raise ConfigError(f"the team registry {path} has two teams with id {entry.id}", "give each team an id of its own")
+        seen.add(entry.id)
+        for place, token in enumerate(entry.tokens, 1):
+            if by_token.setdefault(token, entry.id) != entry.id:
+                problem = f"the team registry {path} gives token {place} of team {entry.id} to team {by_token[token]} too"
+                raise ConfigError(problem, "a token belongs to one team")
+    return by_token
