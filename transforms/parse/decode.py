@@ -1,0 +1,209 @@
+"""JSON to the fields that the rules read; everything else stays bytes."""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, field
+
+from schemas.errors import Rejected
+from schemas.limits import MAX_DEPTH
+from schemas.reasons import Reason
+
+NOTHING = Raw(b"")
+
+
+class Fields(msgspec.Struct, gc=False):
+    """What is read of a message: an event, an envelope or a batch. Any value may be of any type."""
+
+    uuid: Any = None
+    event: Any = None
+    distinct_id: Any = None
+    dollar_distinct_id: Any = field(name="$distinct_id", default=None)
+    timestamp: Any = None
+    offset: Any = None
+    token: Any = None
+    dollar_token: Any = field(name="$token", default=None)
+    api_key: Any = None
+    properties: Raw = NOTHING
+    set: Raw = field(name="$set", default=NOTHING)
+    set_once: Raw = field(name="$set_once", default=NOTHING)
+    unset: Raw = field(name="$unset", default=NOTHING)
+    sent_at: Any = None
+    ignore_sent_at: Any = field(name="$ignore_sent_at", default=None)
+    historical_migration: Any = None
+    batch: Raw = NOTHING
+    data: Any = None
+    now: Any = None
+    ip: Any = None
+
+
+class Properties(msgspec.Struct, gc=False):
+    """What is read of an event's properties."""
+
+    token: Any = None
+    distinct_id: Any = None
+    profile: Any = field(name="$process_person_profile", default=None)
+    elements_chain: Any = field(name="$elements_chain", default=None)
+    ignore_sent_at: Any = field(name="$ignore_sent_at", default=None)
+    ip: Raw = field(name="$ip", default=NOTHING)
+    set: Raw = field(name="$set", default=NOTHING)
+    set_once: Raw = field(name="$set_once", default=NOTHING)
+    unset: Raw = field(name="$unset", default=NOTHING)
+    warning: Any = field(name="$$client_ingestion_warning_message", default=None)
+
+
+Kind = TypeVar("Kind", Fields, Properties)
+
+_decode_fields = msgspec.json.Decoder(Fields).decode
+_decode_properties = msgspec.json.Decoder(Properties).decode
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def fields_of(raw: bytes) -> Fields:
+    """Return the fields of a JSON object.
+
+    Raises:
+        Rejected: malformed_body.
+        RecursionError: it is too deep.
+    """
+    try:
+        return _decode_fields(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _decode_patiently(raw, Fields)
+
+
+def properties_of(raw: bytes) -> Properties:
+    """Return the fields of an event's properties.
+
+    Raises:
+        Rejected: malformed_body; malformed_event_properties if they are too deep.
+    """
+    try:
+        return _decode_properties(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _decode_patiently(raw, Properties)
+    except RecursionError as error:
+        raise refuse(error) from None
+
+
+def elements(raw: bytes) -> list[bytes]:
+    """Return the elements of a JSON array.
+
+    Raises:
+        Rejected: malformed_body.
+        RecursionError: it is too deep.
+    """
+    try:
+        return [bytes(each) for each in _decode_list(raw)]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if b"\\u" not in raw:
+            raise refuse(error) from None
+        mended = mend_escapes(raw)
+        if mended == raw:
+            raise refuse(error) from None
+        return elements(mended)
+
+
+def _decode_patiently(raw: bytes, kind: type[Kind]) -> Kind:
+    """Return the fields of an object that the fast decoder refuses: escapes that no text can hold, and numbers that are out of range.
+
+    Raises:
+        Rejected: malformed_body if it is no JSON object.
+    """
+    try:
+        found = _decode_object(mend_escapes(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise refuse(error) from None
+    texts = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
+    raws = {name for name, hint in kind.__annotations__.items() if hint is Raw}
+    return kind(**{name: found[text] if name in raws else _value(found[text]) for name, text in texts if text in found})
+
+
+def _value(raw: Raw) -> Any:
+    try:
+        return _decode_any(raw)
+    except msgspec.DecodeError:
+        return bytes(raw).decode(errors="replace")  # a number out of range
+
+
+# A backslash with what it escapes; a high surrogate takes the low one that follows along.
+_ESCAPES = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?:u[0-9a-fA-F]{4}|.)", re.S)
+
+
+def mend_escapes(raw: bytes) -> bytes:
+    """Return JSON whose escaped NULs and lone surrogates, which no UTF-8 text can hold, are U+FFFD."""
+    return _ESCAPES.sub(_mended, raw)
+
+
+def _mended(found: re.Match[bytes]) -> bytes:
+    text = found[0]
+    if len(text) != 6:
+        return text  # a pair of surrogates, or an escape of one character
+    code = int(text[2:], 16)
+    return rb"\ufffd" if code == 0 or 0xD800 <= code <= 0xDFFF else text
+
+
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.S)
+
+
+def is_deep(raw: bytes) -> bool:
+    """Return whether JSON is nested deeper than MAX_DEPTH."""
+    # Brackets in strings count too at first: that only tells which texts are worth a closer look.
+    if len(raw) <= 2 * MAX_DEPTH or raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for found in _BRACKETS.finditer(raw):
+        first = raw[found.start()]
+        depth += (first in b"{[") - (first in b"}]")
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
+class Shallow:
+    """JSON too deep for a decoder, with what lies deeper than MAX_DEPTH set aside.
+
+    Attributes:
+        text: the JSON with a placeholder for each part that was set aside.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        self._parts: list[bytes] = []
+        pieces = []
+        depth = kept = start = 0
+        for found in _BRACKETS.finditer(raw):
+            first = raw[found.start()]
+            if first in b"{[":
+                depth += 1
+                if depth == MAX_DEPTH + 1:
+                    start = found.start()
+            elif first in b"}]":
+                if depth == MAX_DEPTH + 1:
+                    pieces += [raw[kept:start], b'"\\u0000deep %d\\u0000"' % len(self._parts)]
+                    kept = found.end()
+                    self._parts.append(raw[start:kept])
+                depth -= 1
+        self.text = b"".join([*pieces, raw[kept:]])
+
+    def restored(self, raw: bytes) -> bytes:
+        """Return a part of the text as it was."""
+        return _PLACEHOLDER.sub(lambda found: self._parts[int(found[1])], raw)
+
+    def is_whole(self, raw: bytes) -> bool:
+        """Return whether nothing was set aside in a part of the text."""
+        return _PLACEHOLDER.search(raw) is None
+
+
+_PLACEHOLDER = re.compile(rb'"\\u0000deep (\d+)\\u0000"')
+
+
+def refuse(error: Exception) -> Rejected:
+    """Return the rejection for JSON that cannot be decoded."""
+    if isinstance(error, RecursionError):
+        return Rejected(Reason.MALFORMED_EVENT_PROPERTIES, f"nested deeper than {MAX_DEPTH}")
+    if isinstance(error, UnicodeDecodeError):
+        return Rejected(Reason.MALFORMED_BODY, f"not UTF-8: byte {error.object[error.start]:#04x}")
+    return Rejected(Reason.MALFORMED_BODY, f"not a JSON object: {error}")

@@ -1,0 +1,275 @@
+"""Raw messages in; a batch of events, dead letters and warnings out, with the count of what was received."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from schemas.errors import Rejected
+from schemas.event import Batch, DeadLetter, Event, IngestionWarning
+from schemas.limits import MAX_BODY_BYTES, MAX_DEPTH, MAX_DISTINCT_ID, MAX_EVENT_NAME, MAX_MESSAGE_BYTES
+from schemas.message import Messages
+from schemas.outcomes import Outcome, Report, Tally
+from schemas.reasons import Limit, Reason, WarningType
+from schemas.teams import Registry
+from transforms.parse import fields as rules
+from transforms.parse.body import unwrap
+from transforms.parse.decode import NOTHING, Fields, Properties, Shallow, elements, fields_of, properties_of, refuse
+from transforms.parse.timestamps import event_time, parse_time
+
+STEP = "ParseEvents"
+HOUR = 3_600_000_000  # microseconds
+CLIENT_WARNING = "$$client_ingestion_warning"
+
+
+def parse_messages(messages: Messages, registry: Registry) -> tuple[Batch, Report]:
+    """Return the events of some messages, and the count of what was received.
+
+    What cannot be accepted is a dead letter in the batch; nothing is raised. The report counts every event, good or bad, by team and hour
+    of arrival; a message that cannot be taken apart counts as one event, of team 0.
+    """
+    parser = _Parser(messages, registry)
+    for place, payload in enumerate(messages.payloads):
+        parser.parse(_Message(messages, place, payload))
+    tallies = [Tally(team, hour * 3600, Outcome.RECEIVED, "", count) for (team, hour), count in parser.received.items()]
+    batch = Batch(parser.events, parser.letters, list(parser.warnings.values()))
+    return batch, Report(messages.receipt, tallies, parsed=len(messages.payloads))
+
+
+class _Message:
+    """One message, and what its events have from it."""
+
+    __slots__ = ("arrival", "envelope", "historical", "offset", "payload", "sent_at", "shallow", "stamped", "token")
+
+    def __init__(self, messages: Messages, place: int, payload: bytes) -> None:
+        self.payload = payload
+        self.offset = messages.offsets[place]
+        self.stamped = bool(messages.arrivals)  # whether the arrival is that of the client's request, and not the time of reading
+        self.arrival = messages.arrivals[place] if self.stamped else messages.arrival
+        self.token: Any = None
+        self.sent_at: int | None = None
+        self.historical = False
+        self.envelope: Fields | None = None  # of a batch
+        self.shallow: Shallow | None = None  # of JSON that is too deep for a decoder
+
+    def letter(self, raw: bytes) -> bytes:
+        """Return the bytes of a dead letter: a message that can be replayed, with the event's own bytes in it as they came."""
+        if self.envelope is None:
+            return self.payload
+        if self.shallow is not None:
+            raw = self.shallow.restored(raw)
+        known = {"api_key": self.token, "sent_at": self.envelope.sent_at, "historical_migration": self.envelope.historical_migration}
+        head = msgspec.json.encode({name: value for name, value in known.items() if value is not None})
+        return head[:-1] + (b"," if len(head) > 2 else b"") + b'"batch":[' + raw + b"]}"
+
+
+class _Parser:
+    """Collects what the messages of one receipt become."""
+
+    def __init__(self, messages: Messages, registry: Registry) -> None:
+        self._source = messages.source
+        self._receipt = messages.receipt
+        self._broken = messages.rejected
+        self._registry = registry
+        self._teams: dict[str, int] = {}
+        self.events: list[Event] = []
+        self.letters: list[DeadLetter] = []
+        self.warnings: dict[tuple[int, str, str], IngestionWarning] = {}
+        self.received: Counter[tuple[int, int]] = Counter()
+
+    def parse(self, message: _Message) -> None:
+        """Parse one message, of any shape."""
+        payload = message.payload
+        try:
+            if self._broken:
+                raise Rejected(Reason(self._broken), f"{self._source} cannot be read from here on")
+            text = payload if payload[:1] == b"{" else unwrap(payload)
+            try:
+                self._parse_text(text, message)
+            except RecursionError:
+                message.shallow = Shallow(text)
+                self._parse_text(message.shallow.text, message)
+        except Rejected as error:
+            self._reject(error, 0, payload, message, 0)
+
+    def _parse_text(self, text: bytes, message: _Message) -> None:
+        """Parse JSON: an array of events, a batch, an event, or a captured message."""
+        if text[:1] == b"[":
+            message.envelope = Fields()
+            self._parse_list(elements(text), message)
+            return
+        fields = fields_of(text)
+        if fields.batch is not NOTHING:
+            self._parse_batch(fields, message)
+        elif len(text) > MAX_MESSAGE_BYTES:
+            raise Rejected(Reason.MESSAGE_SIZE_TOO_LARGE, f"the message has {len(text)} bytes, the limit is {MAX_MESSAGE_BYTES}")
+        elif isinstance(fields.data, str) and fields.event is None:
+            self._parse_captured(fields, message)
+        else:
+            if fields.sent_at is not None:
+                message.sent_at = _sent_at(fields, message)
+            message.historical = fields.historical_migration is True
+            self._parse_event(fields, text, message, 0)
+
+    def _parse_batch(self, fields: Fields, message: _Message) -> None:
+        if len(message.payload) > MAX_BODY_BYTES:
+            raise Rejected(Reason.BODY_TOO_LARGE, f"the body has {len(message.payload)} bytes, the limit is {MAX_BODY_BYTES}")
+        raws = elements(bytes(fields.batch))
+        message.envelope = fields
+        message.token = _first(fields.api_key, fields.token, fields.dollar_token)
+        message.sent_at = _sent_at(fields, message)
+        message.historical = fields.historical_migration is True
+        self._parse_list(raws, message)
+
+    def _parse_list(self, raws: list[bytes], message: _Message) -> None:
+        for index, raw in enumerate(raws):
+            try:
+                fields = fields_of(raw)
+            except Rejected as error:
+                self._reject(error, self._team_or_none(message.token), raw, message, index)
+                continue
+            self._parse_event(fields, raw, message, index)
+
+    def _parse_captured(self, envelope: Fields, message: _Message) -> None:
+        """Parse the event in an envelope; what the edge says of it wins."""
+        now = parse_time(envelope.now)
+        if now is not None:
+            message.arrival, message.stamped = now, True
+        message.token = envelope.token
+        text = envelope.data.encode(errors="replace")
+        try:
+            fields = fields_of(text)
+        except (Rejected, RecursionError) as error:
+            rejected = error if isinstance(error, Rejected) else refuse(error)
+            self._reject(rejected, self._team_or_none(envelope.token), message.payload, message, 0)
+            return
+        message.sent_at = _sent_at(envelope if envelope.sent_at is not None else fields, message)
+        fields.uuid = _first(envelope.uuid, fields.uuid)
+        fields.distinct_id = _first(envelope.distinct_id, fields.distinct_id)
+        fields.token = _first(envelope.token, fields.token)
+        fields.ip = _first(envelope.ip, fields.ip)
+        self._parse_event(fields, text, message, 0)
+
+    def _parse_event(self, fields: Fields, raw: bytes, message: _Message, index: int) -> None:
+        team = 0
+        try:
+            value = fields.token or fields.dollar_token or fields.api_key or message.token
+            if value is not None:
+                team = self._team(value)
+            event = self._event(team, fields, raw, message, index)
+        except Rejected as error:
+            self._reject(error, team, raw, message, index)
+        else:
+            self.events.append(event)
+            self.received[event.team_id, event.arrival // HOUR] += 1
+
+    def _event(self, team: int, fields: Fields, raw: bytes, message: _Message, index: int) -> Event:
+        """Return the event; the order of the checks decides which of several reasons a bad event is given."""
+        if len(raw) > MAX_MESSAGE_BYTES:
+            raise Rejected(Reason.MESSAGE_SIZE_TOO_LARGE, f"the event has {len(raw)} bytes, the limit is {MAX_MESSAGE_BYTES}")
+        if message.shallow is not None and not message.shallow.is_whole(raw):
+            raise Rejected(Reason.MALFORMED_EVENT_PROPERTIES, f"nested deeper than {MAX_DEPTH}")
+        properties = rules.properties(bytes(fields.properties))
+        known = properties_of(properties)
+        token = _first(fields.token or fields.dollar_token or fields.api_key or message.token, known.token)
+        if not team:
+            team = self._team(token)
+        name = rules.event_name(fields.event)
+        identity = rules.distinct_id(_first(fields.distinct_id, fields.dollar_distinct_id, known.distinct_id))
+        uuid = rules.uuid(fields.uuid)
+        ignore = known.ignore_sent_at is True or fields.ignore_sent_at is True
+        time = event_time(fields.timestamp, fields.offset, None if ignore else message.sent_at, message.arrival)
+        if uuid is None:
+            uuid = self._made_uuid(fields, time.micros, raw, message, index)
+        event = Event(
+            team,
+            uuid,
+            name if len(name) <= MAX_EVENT_NAME else name[:MAX_EVENT_NAME],
+            identity if len(identity) <= MAX_DISTINCT_ID else identity[:MAX_DISTINCT_ID],
+            time.micros,
+            message.arrival,
+            rules.with_top_level(properties, fields, known),
+            known.elements_chain if type(known.elements_chain) is str else "",
+            message.historical,
+            rules.person_mode(known.profile, identity),
+            self._receipt,
+            message.offset,
+            index,
+        )
+        if token in self._registry.dropped_tokens:
+            event.limited = Limit.DROP_TOKENS.value
+        self._warn_about(event, name, identity, fields, known, time.warning)
+        return event
+
+    def _made_uuid(self, fields: Fields, micros: int, raw: bytes, message: _Message, index: int) -> bytes:
+        known_time = message.stamped or parse_time(fields.timestamp) is not None
+        place = f"{self._source}\0{message.offset}\0{index}".encode(errors="surrogatepass")
+        return rules.made_uuid(micros // 1000 if known_time else 0, place, raw)
+
+    def _team(self, value: Any) -> int:
+        """Return the team of a token.
+
+        Raises:
+            Rejected: missing_token, invalid_token or unknown_token.
+        """
+        if type(value) is str and (found := self._teams.get(value)) is not None:
+            return found
+        token = rules.token(value)
+        team = self._registry.team_id(token)
+        if team is None:
+            raise Rejected(Reason.UNKNOWN_TOKEN, f"no team has the token {token[:8]}{'...' if len(token) > 8 else ''}")
+        self._teams[value] = team
+        return team
+
+    def _team_or_none(self, value: Any) -> int:
+        """Return the team of a token, 0 if there is none."""
+        try:
+            return self._team(value)
+        except Rejected:
+            return 0
+
+    def _reject(self, error: Rejected, team: int, raw: bytes, message: _Message, index: int) -> None:
+        arrival = message.arrival
+        self.received[team, arrival // HOUR] += 1
+        body = message.letter(raw)
+        letter = DeadLetter(team, error.reason.value, error.detail, STEP, body, arrival, self._receipt, message.offset, index)
+        self.letters.append(letter)
+        if team:
+            self._warn(team, error.reason.value, "", {"detail": error.detail}, message.arrival, message.offset)
+
+    def _warn_about(self, event: Event, name: str, identity: str, fields: Fields, known: Properties, time: WarningType | None) -> None:
+        if len(name) > MAX_EVENT_NAME:
+            self._warn_event(event, WarningType.EVENT_NAME_TOO_LONG, "event", name, MAX_EVENT_NAME)
+        if len(identity) > MAX_DISTINCT_ID:
+            self._warn_event(event, WarningType.DISTINCT_ID_TRUNCATED, "distinct_id", identity, MAX_DISTINCT_ID)
+        if time is not None:
+            self._warn_event(event, time, "timestamp", fields.timestamp if fields.offset is None else fields.offset)
+        if known.profile is not None and type(known.profile) is not bool:
+            self._warn_event(event, WarningType.INVALID_PROCESS_PERSON_PROFILE, "$process_person_profile", known.profile)
+        if name == CLIENT_WARNING:
+            self._warn_event(event, WarningType.CLIENT_INGESTION_WARNING, "$$client_ingestion_warning_message", known.warning)
+
+    def _warn_event(self, event: Event, kind: WarningType, field: str, value: Any, limit: int | None = None) -> None:
+        details = {"field": field, "value": rules.shown(value), "event": event.event, "distinct_id": event.distinct_id}
+        if limit is not None:
+            details["limit"] = str(limit)
+        self._warn(event.team_id, kind.value, field, details, event.arrival, event.offset)
+
+    def _warn(self, team: int, kind: str, key: str, details: dict[str, str], arrival: int, offset: int) -> None:
+        """Add a warning, or count it to the one of its team, type and key."""
+        known = self.warnings.get((team, kind, key))
+        if known is not None:
+            known.count += 1
+            return
+        text = msgspec.json.encode(details).decode()
+        self.warnings[team, kind, key] = IngestionWarning(team, kind, key, text, 1, arrival, self._receipt, offset)
+
+
+def _first(*values: Any) -> Any:
+    """Return the first value that is there: neither None nor empty."""
+    return next((value for value in values if value is not None and value != ""), None)
+
+
+def _sent_at(fields: Fields, message: _Message) -> int | None:
+    """Return the client's clock, if the arrival that it is compared with is known, and not just the time of reading."""
+    return parse_time(fields.sent_at) if message.stamped and fields.ignore_sent_at is not True else None
