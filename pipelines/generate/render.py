@@ -172,17 +172,17 @@ class Renderer:
 
     def _distinct_ids(self, rows: Rows, devices: list[bytes]) -> tuple[list[bytes], list[bytes]]:
         """Return the distinct ids as the insides of JSON strings, and as JSON values."""
-        texts_ = devices.copy()
+        plain = devices.copy()
         quoted = [b'"%b"' % device for device in devices]
         style = rows.team % len(_ACCOUNTS)
         styles, numbers = style.tolist(), rows.number.tolist()
         for place in np.flatnonzero(rows.known).tolist():
-            text = texts_[place] = _ACCOUNTS[styles[place]] % numbers[place]
+            text = plain[place] = _ACCOUNTS[styles[place]] % numbers[place]
             quoted[place] = text if styles[place] == _NUMERIC else b'"%b"' % text
         for place, text in self._odd_ids(rows):
-            texts_[place] = text
+            plain[place] = text
             quoted[place] = b'"%b"' % text
-        return texts_, quoted
+        return plain, quoted
 
     def _odd_ids(self, rows: Rows) -> list[tuple[int, bytes]]:
         pick = self._draws.below("which odd id", rows.user, len(_ODD_IDS))

@@ -126,6 +126,8 @@ class Reader:
         seen = Seen(NO_TEAM, token=token, event=event, now=now, hour=_hour(now))
         seen.problem = _token_problem(token) or (None if token in self.teams else "unknown_token")
         seen.team = self.teams.get(token, NO_TEAM)
+        if seen.problem and isinstance(properties, dict):
+            assert properties.get("token") not in self.teams, "a good token is left in another place"
         seen.problem = seen.problem or _event_problem(event, seen)
         return seen
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from pipelines.generate import SHAPES, Plan, generate, run
+from pipelines.generate.teams import PROBES
 from schemas.reasons import Reason
 from schemas.teams import parse_registry
 from tests.pipelines.generate.reference import Reader, messages
@@ -200,12 +201,14 @@ def test_events_are_as_clients_send_them(tmp_path):
     assert all("$set" in event and "$set_once" in event for event in identifies)
     anonymous = [each for each in web if each["distinct_id"] == each["$device_id"]]
     assert 0.2 < len(anonymous) / len(web) < 0.8
-    assert sum(each["$process_person_profile"] is False for each in web) > 500
+    personless = [each for each in web if each["$process_person_profile"] is False and each["distinct_id"] not in PROBES]
+    assert len(personless) > 500
+    assert all(each["distinct_id"] == each["$device_id"] for each in personless)
     assert sum("$groups" in each for each in web) > 500
     assert sum("utm_source" in each for each in web) > 500
     assert 5 < sum(not event.get("uuid") for event in events) < 100
-    assert any(not each.raw.isascii() for each in seen)
-    assert any(b"\\u" in each.raw for each in seen)
+    assert 1_000 < sum(not each.raw.isascii() for each in seen) < 9_000
+    assert 100 < sum(b"\\u" in each.raw for each in seen) < 2_000
     assert any(isinstance(event.get("distinct_id"), int) for event in events)
 
 
