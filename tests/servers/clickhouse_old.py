@@ -6,6 +6,7 @@ It is for the driver's connections: refused, closed, restarted. It lacks DateTim
 import itertools
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import clickhouse_driver
@@ -55,6 +56,8 @@ class OldClickHouse(Server):
         password: of the user `default`.
     """
 
+    stop_timeout = 0.5  # it would wait for all clients to leave
+
     def __init__(self, directory: Path, password: str = "") -> None:
         super().__init__(directory)
         self.http_port = free_port()
@@ -72,7 +75,7 @@ class OldClickHouse(Server):
 
     def url(self, database: str = "default", port: int | None = None) -> str:
         """Return the URL of a database, by the server's port or that of a proxy before it."""
-        return f"clickhouse://default:{self._password}@127.0.0.1:{port or self.port}/{database}"
+        return f"clickhouse://default:{quote(self._password, safe='')}@127.0.0.1:{port or self.port}/{database}"
 
     def new_database(self) -> str:
         """Create a database and return its name."""

@@ -19,6 +19,7 @@ import socket
 import ssl
 import struct
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,11 @@ HELLO, QUERY, DATA, CANCEL, PING = 0, 1, 2, 3, 4
 SERVER_HELLO, SERVER_DATA, EXCEPTION, PONG, END_OF_STREAM = 0, 1, 2, 4, 5
 AUTHENTICATION_FAILED, UNKNOWN_SETTING, UNKNOWN = 516, 115, 1002
 
+# INSERT ... SELECT does not recognise repeated rows by their content by default, as INSERT does.
+_AS_ONE_BLOCK = (
+    "max_threads = 1, max_insert_threads = 1, min_insert_block_size_rows = 1000000000, min_insert_block_size_bytes = 0,"
+    " deduplicate_insert_select = 'enable_even_for_bad_queries'"
+)
 _INSERT = re.compile(r"\s*INSERT\s+INTO\s+(?:TABLE\s+)?([\w.`\"]+)\s*(\([^()]*\))?\s*(?:VALUES|FORMAT\s+Native)\s*;?\s*", re.IGNORECASE)
 
 
@@ -118,13 +124,11 @@ class Engine:
         return _header(b"", [tuple(line.split("\t")[:2]) for line in lines])
 
     def insert(self, table: str, columns: str, native: bytes) -> None:
-        """Insert blocks."""
-        try:
-            inserter = self._session.send_insert(f"INSERT INTO {table} {columns}", "Native")
-            inserter.append(native)
-            inserter.finish()
-        except RuntimeError as error:
-            raise _typed(error) from None
+        """Insert blocks as one block. (chdb's streaming insert is no alternative: it keeps silent about errors of materialized views.)"""
+        with tempfile.NamedTemporaryFile(suffix=".native") as file:
+            file.write(native)
+            file.flush()
+            self._run(f"INSERT INTO {table} {columns} SELECT * FROM file('{file.name}', 'Native') SETTINGS {_AS_ONE_BLOCK}")
 
     def _set(self, name: str, value: str) -> bool:
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-START_TIMEOUT, STOP_TIMEOUT = 60, 20
+START_TIMEOUT = 60
 
 
 def free_port() -> int:
@@ -35,6 +35,9 @@ class Server(ABC):
 
     Use it as a context manager; inside, `kill`, `stop` and `start` it as often as needed.
     """
+
+    stop_timeout = 10.0
+    """Seconds that the process may take to stop when it is asked to."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -66,7 +69,7 @@ class Server(ABC):
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(STOP_TIMEOUT)
+                self._process.wait(self.stop_timeout)
             except subprocess.TimeoutExpired:
                 self.kill()
             self._process = None

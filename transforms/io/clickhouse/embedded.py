@@ -65,9 +65,9 @@ class EmbeddedClient:
         """Insert all rows as one block."""
         blocks.refuse_nulls(rows)
         if rows.num_rows:
-            block, select = _block(rows, self._types(table))
-            sql = f"INSERT INTO {table} ({blocks.names(rows)}) SELECT {select} FROM Python(block) SETTINGS {_settings(rows, token)}"
             what = f"insert of {rows.num_rows} rows into {table}"
+            block, select = _block(rows, self._types(table, what))
+            sql = f"INSERT INTO {table} ({blocks.names(rows)}) SELECT {select} FROM Python(block) SETTINGS {_settings(rows, token)}"
             self._patience.persist(lambda: self._run(sql, "Native", what, block))
 
     def formatted(self, sql: str, output_format: str) -> bytes:
@@ -86,8 +86,9 @@ class EmbeddedClient:
                 self._session.close()
                 self._session = None
 
-    def _types(self, table: str) -> dict[str, str]:
-        return {row[0]: row[1] for row in self.rows(f"DESCRIBE TABLE {table}")}
+    def _types(self, table: str, what: str) -> dict[str, str]:
+        _, (names, types, *_) = decode(self._patience.persist(lambda: self._run(f"DESCRIBE TABLE {table}", "Native", what)), text=True)
+        return dict(zip(names, types, strict=True))
 
     def _names(self, sql: str) -> list[str]:
         """Return the names of the columns of a query without a result, for which the engine says nothing at all."""

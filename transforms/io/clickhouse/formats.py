@@ -92,15 +92,15 @@ def _pretty(columns: Columns, rows: Sequence[bytes]) -> bytes:
     cells = [row.decode(errors="replace").removesuffix("\n").split("\t") for row in rows]
     widths = [max(map(_width, column)) for column in zip(names, *cells, strict=True)]
     right = [kind.removeprefix("Nullable(").startswith(_NUMBERS) for _, kind in columns]
-    head = "┬".join(f"─{name}─".ljust(width + 2, "─") for name, width in zip(names, widths, strict=True))
+    head = "┬".join(_cell("─", *cell) for cell in zip(names, widths, right, strict=True))
+    body = ["│".join(_cell(" ", *cell) for cell in zip(row, widths, right, strict=True)) for row in cells]
     foot = "┴".join("─" * (width + 2) for width in widths)
-    body = ["│".join(f" {_padded(*cell)} " for cell in zip(row, widths, right, strict=True)) for row in cells]
     return "\n".join([f"┌{head}┐", *(f"│{line}│" for line in body), f"└{foot}┘", ""]).encode()
 
 
-def _padded(text: str, width: int, right: bool) -> str:
-    space = " " * (width - _width(text))
-    return space + text if right else text + space
+def _cell(fill: str, text: str, width: int, right: bool) -> str:
+    space = fill * (width - _width(text))
+    return f"{fill}{space}{text}{fill}" if right else f"{fill}{text}{space}{fill}"
 
 
 def _width(text: str) -> int:

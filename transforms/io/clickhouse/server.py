@@ -158,7 +158,8 @@ class ServerClient:
         if any(sign in text for sign in _NOT_TRUSTED):
             return ConfigError(f"ClickHouse at {where} is not trusted: {text}", "name its authority: ca_certs=FILE, or verify=false")
         if isinstance(error, OSError | EOFError | driver_errors.NetworkError | driver_errors.SocketTimeoutError):
-            return Unavailable(f"ClickHouse at {where} did not answer to the {what}: {text or type(error).__name__}")
+            late = isinstance(error, TimeoutError | driver_errors.SocketTimeoutError)
+            return Unavailable(f"ClickHouse at {where} did not answer to the {what}: {'timed out' if late else text or 'connection lost'}")
         return QueryError(f"ClickHouse at {where}, {what}: {text}", getattr(error, "code", None) or 0)
 
 
