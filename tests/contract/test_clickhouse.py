@@ -421,7 +421,7 @@ def test_an_insert_that_does_not_fit_is_refused(any_client: Client) -> None:
 def test_rows_in_the_text_of_an_insert_are_refused(any_client: Client) -> None:
     any_client.command("CREATE TABLE t (n UInt64) ENGINE = MergeTree ORDER BY n")
 
-    with pytest.raises(ValueError, match=r"INSERT ... VALUES as text: use insert\(\)"):
+    with pytest.raises(QueryError, match=r"INSERT ... VALUES as text is not possible: use insert\(\)"):
         any_client.command("INSERT INTO t (n) VALUES (1)")
 
     any_client.command("INSERT INTO t SELECT 1")

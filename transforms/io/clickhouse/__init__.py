@@ -58,7 +58,7 @@ class Client(Protocol):
 
         Raises:
             Unavailable: it did not answer; the statement may have been run.
-            ValueError: the statement is `INSERT ... VALUES`: use `insert`.
+            QueryError: also for `INSERT ... VALUES`: use `insert`.
         """
 
     def insert(self, table: str, rows: pa.Table, token: str = "") -> None:

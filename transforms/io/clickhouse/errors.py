@@ -50,11 +50,11 @@ UNKNOWN_FORMAT = 73
 
 
 class QueryError(SluiceError):
-    """A statement that ClickHouse refused.
+    """A statement that ClickHouse refused, or would.
 
     Args:
         message: names the server, the statement and the reason.
-        code: ClickHouse's error code.
+        code: ClickHouse's error code; 0 if it was not asked.
     """
 
     def __init__(self, message: str, code: int) -> None:

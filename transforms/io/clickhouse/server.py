@@ -90,6 +90,7 @@ class ServerClient:
 
     def _read(self, sql: str, text: bool) -> formats.Result:
         """Return names and types of a result's columns, and their values; none of these if it is empty."""
+        refuse_values(sql)
         with self._driver() as driver:
             return self._patience.persist(lambda: self._attempt(f"query {summary(sql)!r}", lambda: _read(driver, sql, text)))
 

@@ -2,9 +2,11 @@
 
 import re
 
+from transforms.io.clickhouse.errors import QueryError
+
 _NOTHING = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 _SELECT = re.compile(rf"{_NOTHING}(?:\(|SELECT\b|WITH\b)", re.IGNORECASE | re.DOTALL)
-_INSERT = r"INSERT\s+INTO\s+[^()]*?(?:\([^()]*\))?\s*(?:SETTINGS\s[^()]*)?"
+_INSERT = r"INSERT\s+INTO\s+(?:TABLE\s+)?[\w.`\"]+\s*(?:\([^()]*\))?\s*(?:SETTINGS\s(?:(?!\bSELECT\b).)*?)?"
 _VALUES = re.compile(rf"{_NOTHING}{_INSERT}\b(?:VALUES|FORMAT)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -27,7 +29,7 @@ def refuse_values(sql: str) -> None:
     """Raise if a statement is an INSERT with data in its text: a server would wait for the data until the time-out.
 
     Raises:
-        ValueError: it is.
+        QueryError: it is.
     """
     if _VALUES.match(sql):
-        raise ValueError("INSERT ... VALUES as text: use insert(), or INSERT ... SELECT")
+        raise QueryError("INSERT ... VALUES as text is not possible: use insert(), or INSERT ... SELECT", code=0)
