@@ -1,5 +1,6 @@
 """Which events of a batch are limited, and what their teams are told."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import msgspec
@@ -7,7 +8,7 @@ import msgspec
 from schemas.event import Batch, Event, IngestionWarning
 from schemas.reasons import Limit, WarningType
 from schemas.teams import Registry, TeamLimits
-from transforms.limits.quotas import Quotas, TeamHour
+from transforms.limits.quotas import TEAM_HOURS, Delivery, Quotas, TeamHour
 
 NO_LIMITS = TeamLimits()
 HOUR = 3_600_000_000  # microseconds
@@ -22,7 +23,7 @@ class Limiter:
 
     def __init__(self, quotas: Quotas) -> None:
         self._quotas = quotas
-        self._warned: dict[TeamHour, tuple[int, int]] = {}
+        self._warned: OrderedDict[TeamHour, Delivery] = OrderedDict()
 
     def enforce(self, batch: Batch, registry: Registry, now: float) -> Batch:
         """Return the batch with `limited` set, and `properties` taken out, where an event is over a limit.
@@ -51,21 +52,28 @@ class Limiter:
         events = list(batch.events)
         for place, limit in limited.items():
             events[place] = msgspec.structs.replace(events[place], limited=limit.value, properties=b"")
-        return Batch(events, batch.letters, [*batch.warnings, *warnings])
+        return Batch(events, batch.letters, [*batch.warnings, *warnings], batch.keys)
 
     def _enforce_quotas(
         self, batch: Batch, registry: Registry, places: dict[TeamHour, list[int]], limited: dict[int, Limit], now: float
     ) -> Iterator[IngestionWarning]:
         """Add the events that are over a quota to `limited`; yield one warning a team and hour."""
+        self._quotas.expect(places)
         for team_hour, wanted in places.items():
             first = batch.events[wanted[0]]
-            name = (first.receipt, first.offset)
+            delivery = (first.receipt, first.offset, first.index)
             quota = registry.limits_of(first.team_id).events_per_hour or 0
-            granted = self._quotas.grant(name, team_hour, len(wanted), quota, now)
+            granted = self._quotas.grant(delivery, team_hour, len(wanted), quota, now)
             limited.update(dict.fromkeys(wanted[granted:], Limit.EVENTS_PER_HOUR))
-            # The same batch, run again, warns again: its first warning may not have been stored.
-            if granted < len(wanted) and self._warned.setdefault(team_hour, name) == name:
+            if granted < len(wanted) and self._is_first(team_hour, delivery):
                 yield _warning(batch.events[wanted[granted]], team_hour, quota)
+
+    def _is_first(self, team_hour: TeamHour, delivery: Delivery) -> bool:
+        """Return whether a batch is the first that is limited. Run again, it still is: its first warning may not have been stored."""
+        first = self._warned.setdefault(team_hour, delivery)
+        if len(self._warned) > TEAM_HOURS:
+            self._warned.popitem(last=False)
+        return first == delivery
 
 
 def _warning(event: Event, team_hour: TeamHour, quota: int) -> IngestionWarning:

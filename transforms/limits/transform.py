@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from time import monotonic
 
 import apache_beam as beam
@@ -27,7 +28,7 @@ class EnforceLimits(beam.PTransform):
         registry: the teams and their limits.
         sink: the ClickHouse URL whose `usage` table quotas are measured by.
         run: the run's UUID; all steps of a run share one account of what they let through.
-        refresh: seconds between two readings of that table.
+        refresh: seconds for which a reading of that table is good.
     """
 
     registry: RegistrySource
@@ -45,6 +46,9 @@ class EnforceLimits(beam.PTransform):
         return batches | "EnforceLimits" >> beam.ParDo(_EnforceLimitsFn(self)).with_output_types(Batch)
 
 
+_creation = Lock()
+
+
 @lru_cache(maxsize=4)
 def _limiter(sink: str, run: str, refresh: float) -> Limiter:  # noqa: ARG001 - the cache's key
     """Return the process's limiter of a run: DoFn instances come and go."""
@@ -57,4 +61,6 @@ class _EnforceLimitsFn(beam.DoFn):
         self._limiter_options = (step.sink, step.run, step.refresh)
 
     def process(self, batch: Batch) -> Iterator[Batch]:
-        yield _limiter(*self._limiter_options).enforce(batch, self._registry.current(), monotonic())
+        with _creation:  # or two threads that start together would have one each
+            limiter = _limiter(*self._limiter_options)
+        yield limiter.enforce(batch, self._registry.current(), monotonic())

@@ -1,9 +1,11 @@
 """The table of stored events by team and hour of arrival."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from transforms.limits.quotas import TeamHour
+
+MAX_READ = 2_000  # team hours a query: ClickHouse refuses queries of more than 256 KiB
 
 
 class Reader(Protocol):
@@ -25,6 +27,13 @@ class Usage:
 
     def read(self, team_hours: Iterable[TeamHour]) -> dict[TeamHour, int]:
         """Return how many events are stored, for those that have any."""
+        pending = list(team_hours)
+        found: dict[TeamHour, int] = {}
+        for start in range(0, len(pending), MAX_READ):
+            found |= self._read(pending[start : start + MAX_READ])
+        return found
+
+    def _read(self, team_hours: Sequence[TeamHour]) -> dict[TeamHour, int]:
         wanted = ", ".join(f"({team}, {hour})" for team, hour in team_hours)
         rows = self._client.rows(
             "SELECT team_id, toUnixTimestamp(hour) AS seconds, sum(events) FROM usage"
