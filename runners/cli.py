@@ -1,5 +1,6 @@
 """The `sluice` command. Exit codes: 0 done, 1 failed or not balanced, 2 wrong usage or configuration."""
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -43,10 +44,19 @@ SINK = click.option("--sink", required=True, help="chdb:PATH, or clickhouse://us
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line of standard output.")
 
 
+def _configure_logging() -> None:
+    """Log warnings to standard error, but for those about extras of Beam that are not installed: who needs one is told when it is missing."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("apache_beam.io.filesystems").setLevel(logging.ERROR)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: "apitools not found" not in str(record.msg))
+
+
 @click.group()
 @click.version_option(package_name="sluice")
 def main() -> None:
     """Take raw product-analytics events to correct ClickHouse tables, and prove that none is missing."""
+    _configure_logging()
 
 
 @main.command(

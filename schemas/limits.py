@@ -6,6 +6,6 @@ MAX_ACCEPTED_DISTINCT_ID = 400  # characters; longer ids are rejected
 MAX_TOKEN_BYTES = 64
 MAX_MESSAGE_BYTES = 1_000_000  # one event, as JSON
 MAX_BODY_BYTES = 20_000_000  # one request body, also after it was inflated
-MAX_DEPTH = 400  # nesting of an event's JSON. Ours: decoders recurse, and ClickHouse's own limit is 1,000
+MAX_DEPTH = 500  # nesting of an event's JSON. Ours: decoders recurse, and ClickHouse's own limit is 1,000
 MAX_FUTURE_SECONDS = 23 * 3600  # a timestamp further ahead of the arrival becomes the arrival time
 WINDOW_DAYS = 7  # in which a (team, uuid) is unique

@@ -186,6 +186,9 @@ class Shallow:
                     kept = found.end()
                     self._parts.append(raw[start:kept])
                 depth -= 1
+        if depth > MAX_DEPTH:  # it never closes: what is left is no JSON
+            pieces.append(raw[kept:start])
+            kept = len(raw)
         self.text = b"".join([*pieces, raw[kept:]])
 
     def restored(self, raw: bytes) -> bytes:

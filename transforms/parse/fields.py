@@ -24,7 +24,7 @@ ILLEGAL_DISTINCT_IDS = frozenset(
 
 _UUID = re.compile(r"(?:urn:uuid:)?(\{)?([0-9a-f]{8})(-?)([0-9a-f]{4})\3([0-9a-f]{4})\3([0-9a-f]{4})\3([0-9a-f]{12})(?(1)\})", re.I)
 _NIL = bytes(16)
-_SURROGATES = re.compile("[\ud800-\udfff]")
+ESCAPED_NUL = rb"\u0000"
 
 
 def shown(value: Any) -> str:
@@ -58,10 +58,8 @@ def token(value: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """Return a text that UTF-8 and ClickHouse can hold: NULs and lone surrogates become U+FFFD."""
-    if "\0" in text:
-        text = text.replace("\0", "\ufffd")
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+    """Return a text without NULs: they become U+FFFD, as lone surrogates did when it was decoded."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
 def event_name(value: Any) -> str:
@@ -108,23 +106,19 @@ def uuid(value: Any) -> bytes | None:
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        if len(value) == 36 and value[8] == value[13] == value[18] == value[23] == "-":
-            digits = value.replace("-", "")
-            if len(digits) == 32 and digits.isalnum():
-                try:
-                    found = bytes.fromhex(digits)
-                except ValueError:
-                    raise _bad_uuid(value) from None
-                return _not_nil(found, value)
+        digits = value.replace("-", "")
+        if len(digits) == 32 and len(value) == 36 and value[8:24:5] == "----" and digits.isalnum():
+            try:
+                found = bytes.fromhex(digits)
+            except ValueError:
+                raise _bad_uuid(value) from None
+            if found != _NIL:
+                return found
         if match := _UUID.fullmatch(value):
-            return _not_nil(bytes.fromhex("".join(match.group(2, 4, 5, 6, 7))), value)
+            found = bytes.fromhex("".join(match.group(2, 4, 5, 6, 7)))
+            if found != _NIL:
+                return found
     raise _bad_uuid(value)
-
-
-def _not_nil(found: bytes, value: str) -> bytes:
-    if found == _NIL:
-        raise _bad_uuid(value)
-    return found
 
 
 def _bad_uuid(value: Any) -> Rejected:
@@ -159,7 +153,7 @@ def properties(raw: bytes) -> bytes:
         raise Rejected(Reason.MALFORMED_EVENT_PROPERTIES, f"properties are nested deeper than {MAX_DEPTH}")
     if not raw.isascii():
         refuse_encoding(raw)
-    return mend_escapes(raw) if b"\\u" in raw else raw
+    return mend_escapes(raw) if ESCAPED_NUL in raw else raw  # of lone surrogates the decoder takes care
 
 
 def refuse_encoding(raw: bytes) -> None:
@@ -180,6 +174,8 @@ def with_top_level(raw: bytes, fields: Fields, known: Properties) -> bytes:
 
     Where both places have an object, they are merged, and the properties' keys win.
     """
+    if fields.set is NOTHING and fields.set_once is NOTHING and fields.unset is NOTHING and fields.ip is None:
+        return raw
     added = {}
     for name, mine, theirs in (
         ("$set", known.set, fields.set),

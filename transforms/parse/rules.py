@@ -71,6 +71,7 @@ class _Parser:
         self._receipt = messages.receipt
         self._broken = messages.rejected
         self._registry = registry
+        self._dropped = registry.dropped_tokens
         self._teams: dict[str, int] = {}
         self.events: list[Event] = []
         self.letters: list[DeadLetter] = []
@@ -95,8 +96,9 @@ class _Parser:
     def _parse_text(self, text: bytes, message: _Message) -> None:
         """Parse JSON: an array of events, a batch, an event, or a captured message."""
         if text[:1] == b"[":
+            raws = elements(text)
             message.envelope = Fields()
-            self._parse_list(elements(text), message)
+            self._parse_list(raws, message)
             return
         fields = fields_of(text)
         if fields.batch is not NOTHING:
@@ -125,8 +127,8 @@ class _Parser:
         for index, raw in enumerate(raws):
             try:
                 fields = fields_of(raw)
-            except Rejected as error:
-                self._reject(error, self._team_or_none(message.token), raw, message, index)
+            except (Rejected, RecursionError) as error:
+                self._reject(_rejected(error), self._team_or_none(message.token), raw, message, index)
                 continue
             self._parse_event(fields, raw, message, index)
 
@@ -140,8 +142,7 @@ class _Parser:
         try:
             fields = fields_of(text)
         except (Rejected, RecursionError) as error:
-            rejected = error if isinstance(error, Rejected) else refuse(error)
-            self._reject(rejected, self._team_or_none(envelope.token), message.payload, message, 0)
+            self._reject(_rejected(error), self._team_or_none(envelope.token), message.payload, message, 0)
             return
         message.sent_at = _sent_at(envelope if envelope.sent_at is not None else fields, message)
         fields.uuid = _first(envelope.uuid, fields.uuid)
@@ -171,22 +172,24 @@ class _Parser:
             raise Rejected(Reason.MALFORMED_EVENT_PROPERTIES, f"nested deeper than {MAX_DEPTH}")
         properties = rules.properties(bytes(fields.properties))
         known = properties_of(properties)
-        token = _first(fields.token or fields.dollar_token or fields.api_key or message.token, known.token)
+        token = fields.token or fields.dollar_token or fields.api_key or message.token or known.token
         if not team:
             team = self._team(token)
         name = rules.event_name(fields.event)
         identity = rules.distinct_id(_first(fields.distinct_id, fields.dollar_distinct_id, known.distinct_id))
         uuid = rules.uuid(fields.uuid)
-        ignore = known.ignore_sent_at is True or fields.ignore_sent_at is True
-        time = event_time(fields.timestamp, fields.offset, None if ignore else message.sent_at, message.arrival)
+        sent_at = message.sent_at
+        if sent_at is not None and (known.ignore_sent_at is True or fields.ignore_sent_at is True):
+            sent_at = None
+        time, time_warning = event_time(fields.timestamp, fields.offset, sent_at, message.arrival)
         if uuid is None:
-            uuid = self._made_uuid(fields, time.micros, raw, message, index)
+            uuid = self._made_uuid(fields, time, raw, message, index)
         event = Event(
             team,
             uuid,
             name if len(name) <= MAX_EVENT_NAME else name[:MAX_EVENT_NAME],
             identity if len(identity) <= MAX_DISTINCT_ID else identity[:MAX_DISTINCT_ID],
-            time.micros,
+            time,
             message.arrival,
             rules.with_top_level(properties, fields, known),
             known.elements_chain if type(known.elements_chain) is str else "",
@@ -196,9 +199,16 @@ class _Parser:
             message.offset,
             index,
         )
-        if token in self._registry.dropped_tokens:
+        if token in self._dropped:
             event.limited = Limit.DROP_TOKENS.value
-        self._warn_about(event, name, identity, fields, known, time.warning)
+        if (
+            time_warning is not None
+            or len(name) > MAX_EVENT_NAME
+            or len(identity) > MAX_DISTINCT_ID
+            or (known.profile is not None and type(known.profile) is not bool)
+            or name == CLIENT_WARNING
+        ):
+            self._warn_about(event, name, identity, fields, known, time_warning)
         return event
 
     def _made_uuid(self, fields: Fields, micros: int, raw: bytes, message: _Message, index: int) -> bytes:
@@ -265,9 +275,16 @@ class _Parser:
         self.warnings[team, kind, key] = IngestionWarning(team, kind, key, text, 1, arrival, self._receipt, offset)
 
 
+def _rejected(error: Exception) -> Rejected:
+    return error if isinstance(error, Rejected) else refuse(error)
+
+
 def _first(*values: Any) -> Any:
     """Return the first value that is there: neither None nor empty."""
-    return next((value for value in values if value is not None and value != ""), None)
+    for value in values:
+        if value is not None and value != "":
+            return value
+    return None
 
 
 def _sent_at(fields: Fields, message: _Message) -> int | None:

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import ciso8601
 
@@ -17,13 +17,6 @@ EARLIEST = -2_208_988_800 * SECOND
 LATEST = 10_413_792_000 * SECOND - 1
 
 _YEAR = re.compile(r"\s*[+-]?(\d+)-")
-
-
-class EventTime(NamedTuple):
-    """An event's timestamp, microseconds since 1970, and why it is not the one that the client sent, if so."""
-
-    micros: int
-    warning: WarningType | None = None
 
 
 def parse_time(value: Any) -> int | None:
@@ -45,8 +38,8 @@ def parse_time(value: Any) -> int | None:
     return None
 
 
-def event_time(timestamp: Any, offset: Any, sent_at: int | None, arrival: int) -> EventTime:
-    """Return the event time, by PostHog's rules (docs/events.md, "Time").
+def event_time(timestamp: Any, offset: Any, sent_at: int | None, arrival: int) -> tuple[int, WarningType | None]:
+    """Return the event time, microseconds since 1970, and why it is not the one that the client sent, if so (docs/events.md, "Time").
 
     Args:
         timestamp: what the client sent, or None.
@@ -54,19 +47,19 @@ def event_time(timestamp: Any, offset: Any, sent_at: int | None, arrival: int) -
         sent_at: the client's clock when it sent the request, microseconds since 1970; None for no correction.
         arrival: microseconds since 1970.
     """
-    if isinstance(offset, int | float) and not isinstance(offset, bool):
+    if offset is not None and isinstance(offset, int | float) and not isinstance(offset, bool):
         micros = arrival - int(offset * 1_000) if abs(offset) < 1e15 else None
     elif timestamp is None or timestamp == "":
-        return EventTime(arrival)
+        return arrival, None
     else:
         micros = parse_time(timestamp)
         if micros is None:
-            return EventTime(arrival, _why(timestamp))
+            return arrival, _why(timestamp)
         if sent_at is not None:
             micros -= sent_at - arrival
     if micros is None or not EARLIEST <= micros <= LATEST or micros > arrival + MAX_FUTURE:
-        return EventTime(arrival, WarningType.IGNORED_INVALID_TIMESTAMP)
-    return EventTime(micros)
+        return arrival, WarningType.IGNORED_INVALID_TIMESTAMP
+    return micros, None
 
 
 def _why(timestamp: Any) -> WarningType:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import apache_beam as beam
 from apache_beam import pvalue
+from apache_beam.typehints.decorators import no_annotations
 
 from schemas.event import Batch
 from schemas.message import Messages
@@ -40,6 +41,7 @@ class ParseEvents(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
+    @no_annotations
     def expand(self, messages: beam.PCollection) -> Parsed:
         """Wire the step."""
         parse = beam.ParDo(_ParseEventsFn(self.registry)).with_outputs(REPORTS, main="batches")
@@ -53,6 +55,7 @@ class _ParseEventsFn(beam.DoFn):
     def __init__(self, registry: RegistrySource) -> None:
         self._registry = registry
 
+    @no_annotations
     def process(self, messages: Messages) -> Iterator[Batch | pvalue.TaggedOutput]:
         batch, report = parse_messages(messages, self._registry.current())
         count(Metric.MESSAGES_PARSED, report.parsed)
