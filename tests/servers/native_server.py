@@ -25,10 +25,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import clickhouse_driver
 from chdb.session import Session
 from clickhouse_driver.block import BlockInfo
 from clickhouse_driver.bufferedreader import BufferedSocketReader
@@ -36,7 +34,7 @@ from clickhouse_driver.reader import read_binary_str, read_binary_uint8
 from clickhouse_driver.streams.native import BlockInputStream
 from clickhouse_driver.varint import read_varint
 
-from transforms.io.clickhouse.native import read_text
+from transforms.io.clickhouse.native import context
 
 REVISION = 54429  # settings as strings; blocks without custom serialization
 # What a client sends, and what it gets.
@@ -182,17 +180,10 @@ class _Source:
         return int(self.reader.current_buffer_size - self.reader.position)
 
 
-def _context() -> Any:
-    context = clickhouse_driver.Client("unused", settings={"strings_as_bytes": True}).connection.context
-    context.server_info = SimpleNamespace(used_revision=0, get_timezone=lambda: "UTC")
-    read_text(context, False)  # the driver's own times fail on rubbish
-    return context
-
-
 def _read_block(source: _Source) -> tuple[bytes, Any]:
     """Return a block of Native format as it came, and decoded."""
     source.mark()
-    block = BlockInputStream(source.reader, _context()).read()
+    block = BlockInputStream(source.reader, context(text=False)).read()  # the driver's own fails at rubbish times
     return source.since_mark(), block
 
 
@@ -346,9 +337,9 @@ def _serve(client: socket.socket, engine: Engine, options: argparse.Namespace) -
     with client:
         try:
             if options.certificate:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                context.load_cert_chain(options.certificate)
-                client = context.wrap_socket(client, server_side=True)
+                tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                tls.load_cert_chain(options.certificate)
+                client = tls.wrap_socket(client, server_side=True)
             with client:
                 _Connection(client, engine).run(options.user, options.password)
         except (EOFError, OSError) as error:

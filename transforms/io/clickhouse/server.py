@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import clickhouse_driver
 import pyarrow as pa
 from clickhouse_driver import errors as driver_errors
 from clickhouse_driver.defines import DBMS_MIN_REVISION_WITH_SETTINGS_SERIALIZED_AS_STRINGS as MODERN
@@ -15,7 +14,7 @@ from clickhouse_driver.defines import DBMS_MIN_REVISION_WITH_SETTINGS_SERIALIZED
 from schemas.errors import ConfigError, SluiceError, Unavailable
 from transforms.io.clickhouse import blocks, formats
 from transforms.io.clickhouse.errors import QueryError, by_code, summary, without
-from transforms.io.clickhouse.native import DRIVER_SETTINGS, read_text
+from transforms.io.clickhouse.native import Driver
 from transforms.io.clickhouse.patience import Patience
 from transforms.io.clickhouse.statements import bare, refuse_values
 from transforms.io.clickhouse.url import ServerAt
@@ -49,7 +48,7 @@ class ServerClient:
         self._patience = patience
         self._answer_timeout = answer_timeout
         self._lock = threading.Lock()
-        self._idle: list[Any] = []
+        self._idle: list[Driver] = []
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return a query's rows."""
@@ -94,19 +93,16 @@ class ServerClient:
         with self._driver() as driver:
             return self._patience.persist(lambda: self._attempt(f"query {summary(sql)!r}", lambda: _read(driver, sql, text)))
 
-    def _send(self, driver: Any, table: str, rows: pa.Table, token: str, own: str) -> None:
+    def _send(self, driver: Driver, table: str, rows: pa.Table, token: str, own: str) -> None:
         """Insert once, recognisable by `token`, or by `own` if there is none and the server can tell."""
         _revive(driver)
         if token and not _is_modern(driver):
             version = _version(driver)
             raise ConfigError(f"ClickHouse {version} at {self._target.address}: cannot recognise a repeated insert", "use a newer version")
-        types = {row[0]: row[1] for row in zip(*_read(driver, f"DESCRIBE TABLE {table}", text=True)[1], strict=True)}
-        columns = [blocks.values(rows[name], types.get(name, "")) for name in rows.column_names]
-        settings = {"insert_block_size": rows.num_rows} | _settings(driver, insert_deduplication_token=token or own, **_INSERT)
-        driver.execute(f"INSERT INTO {table} ({blocks.names(rows)}) VALUES", columns, columnar=True, settings=settings)
+        driver.insert(table, rows, _settings(driver, insert_deduplication_token=token or own, **_INSERT))
 
     @contextmanager
-    def _driver(self) -> Iterator[Any]:
+    def _driver(self) -> Iterator[Driver]:
         """Lend a driver, which nobody else uses meanwhile."""
         with self._lock:
             driver = self._idle.pop() if self._idle else self._new_driver()
@@ -116,9 +112,9 @@ class ServerClient:
             with self._lock:
                 self._idle.append(driver)
 
-    def _new_driver(self) -> Any:
+    def _new_driver(self) -> Driver:
         target = self._target
-        return clickhouse_driver.Client(
+        return Driver(
             target.host,
             target.port,
             target.database,
@@ -132,7 +128,6 @@ class ServerClient:
             verify=target.verify,
             ca_certs=target.ca_certs or None,
             tcp_keepalive=_KEEPALIVE,
-            settings=DRIVER_SETTINGS,
         )
 
     def _attempt(self, what: str, action: Callable[[], _T]) -> _T:
@@ -168,28 +163,28 @@ class ServerClient:
 _INSERT = {"async_insert": 0, "max_partitions_per_insert_block": 0, "deduplicate_blocks_in_dependent_materialized_views": 1}
 
 
-def _read(driver: Any, sql: str, text: bool) -> formats.Result:
+def _read(driver: Driver, sql: str, text: bool) -> formats.Result:
     _revive(driver)
-    read_text(driver.connection.context, text)
+    driver.read_text(text)
     values, columns = driver.execute(sql, columnar=True, with_column_types=True, settings=_settings(driver))
     return columns, values
 
 
-def _revive(driver: Any) -> None:
+def _revive(driver: Driver) -> None:
     """Open the driver's connection if it is not."""
     connection = driver.connection
     if not (connection.connected and connection.ping()):
         connection.connect()
 
 
-def _settings(driver: Any, **settings: Any) -> dict[str, Any]:
+def _settings(driver: Driver, **settings: Any) -> dict[str, Any]:
     """Return the settings of a statement. A server ignores those it does not know; one from before 2020 could not even skip them."""
     return {"session_timezone": "UTC", **settings} if _is_modern(driver) else {}
 
 
-def _is_modern(driver: Any) -> bool:
+def _is_modern(driver: Driver) -> bool:
     return bool(driver.connection.server_info.used_revision >= MODERN)
 
 
-def _version(driver: Any) -> str:
+def _version(driver: Driver) -> str:
     return ".".join(map(str, driver.connection.server_info.version_tuple()))
