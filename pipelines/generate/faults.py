@@ -97,12 +97,14 @@ BODY_FAULTS = (
     _body(
         Reason.MALFORMED_BODY,
         lambda body: body[: len(body) * 2 // 3],
-        lambda body: body.replace(_MARK.encode(), _NOT_UTF8),
+        lambda body: b"\xff\xfe" + body,
         lambda _: b"<html><title>502 Bad Gateway</title></html>",
         lambda _: b'"a text"',
         lambda _: b"42",
     ),
 )
+# Inside an event's text, such bytes leave its token to be read. Inside the envelope of a captured message nothing is left.
+CAPTURED_FAULTS = (_body(Reason.MALFORMED_BODY, lambda body: body.replace(_MARK.encode(), _NOT_UTF8), weight=5),)
 HTTP_FAULTS = (
     _body(Reason.MALFORMED_BODY, _torn, lambda body: _torn(body)[:12], lambda _: b"data=%25%25%25"),
     _body(Reason.BODY_TOO_LARGE, lambda _: _bomb(MAX_BODY_BYTES), weight=1),
@@ -127,7 +129,8 @@ class Faults:
 
     def __init__(self, shape: str, draws: Draws) -> None:
         self._draws = draws
-        self.all = (*EVENT_FAULTS, *TOKEN_FAULTS, *BODY_FAULTS, *(HTTP_FAULTS if shape == "http" else ()))
+        own = {"captured": CAPTURED_FAULTS, "http": HTTP_FAULTS}.get(shape, ())
+        self.all = (*EVENT_FAULTS, *TOKEN_FAULTS, *BODY_FAULTS, *own)
         self._bounds = np.cumsum([fault.weight for fault in self.all])
         self._whole = shape in ("captured", "event")
 
@@ -140,13 +143,14 @@ class Faults:
 
     def keeps_team(self, flaw: Flaw) -> bool:
         """Return whether the team can be told: not if the message has no known token, or is refused unread for its size."""
-        too_large = flaw.fault.reason is Reason.MESSAGE_SIZE_TOO_LARGE
-        return flaw.fault.part is Part.EVENT and not (too_large and self._whole)
+        return flaw.fault.part is Part.EVENT and not self._is_unread(flaw)
 
+    def keeps_uuid(self, flaw: Flaw) -> bool:
+        """Return whether the event still has the uuid of a good one, and can be read."""
+        return flaw.fault.part is not Part.BODY and flaw.fault.field != "uuid" and not self._is_unread(flaw)
 
-def keeps_uuid(flaw: Flaw) -> bool:
-    """Return whether the event still has the uuid of a good one."""
-    return flaw.fault.part is not Part.BODY and flaw.fault.field != "uuid"
+    def _is_unread(self, flaw: Flaw) -> bool:
+        return self._whole and flaw.fault.reason is Reason.MESSAGE_SIZE_TOO_LARGE
 
 
 def spoiled(event: bytes, flaw: Flaw) -> bytes:

@@ -157,7 +157,7 @@ class _Maker:
         outcomes = self._judge.outcomes(rows, flaws)
         tally.add(tally_of(*outcomes, packed.hours))
         if truth is not None:
-            truth.write(truth_lines(rendered.uuids, flaws, outcomes, packed.hours))
+            truth.write(truth_lines(self._judge.uuids(rendered.uuids, flaws), outcomes, packed.hours))
         return len(packed.bodies)
 
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pipelines.generate.draws import Ints
-from pipelines.generate.faults import Faults, Flaw, keeps_uuid
+from pipelines.generate.faults import Faults, Flaw
 from pipelines.generate.teams import QUOTA_TEAM
 from pipelines.generate.traffic import Dropped, Fate, Rows
 from schemas.reasons import Limit, Reason
@@ -86,6 +86,14 @@ class Judge:
                 team[place] = _UNKNOWN_TEAM
         return team, label
 
+    def uuids(self, uuids: list[bytes], flaws: Mapping[int, Flaw]) -> list[bytes | None]:
+        """Return each row's uuid, None where there is none that can be read."""
+        found: list[bytes | None] = [uuid or None for uuid in uuids]
+        for place, flaw in flaws.items():
+            if not self._faults.keeps_uuid(flaw):
+                found[place] = None
+        return found
+
 
 def tally_of(team: Ints, label: Ints, hours: Ints) -> Tally:
     """Return the counts of some events."""
@@ -98,12 +106,9 @@ def tally_of(team: Ints, label: Ints, hours: Ints) -> Tally:
     return tally
 
 
-def truth_lines(uuids: list[bytes], flaws: Mapping[int, Flaw], outcomes: tuple[Ints, Ints], hours: Ints) -> bytes:
+def truth_lines(uuids: list[bytes | None], outcomes: tuple[Ints, Ints], hours: Ints) -> bytes:
     """Return a line for each row: team_id, uuid, outcome and reason; for those that a quota decides on, the hour too."""
     quoted = [b'"%b"' % uuid if uuid else b"null" for uuid in uuids]
-    for place, flaw in flaws.items():
-        if not keeps_uuid(flaw):
-            quoted[place] = b"null"
     teams, labels = outcomes
     tails = [_TAILS[label] for label in labels.tolist()]
     for place in np.flatnonzero(labels == BY_QUOTA).tolist():

@@ -86,9 +86,12 @@ class Reader:
         if not isinstance(envelope, dict):
             raise ValueError("not an object")
         seen = self._whole(envelope["data"].encode(), envelope.get("token", ""), envelope["now"])
-        if seen.uuid is not None and seen.problem is None:
-            assert envelope["uuid"] == seen.uuid
+        if seen.problem is None:
+            assert envelope.get("uuid") == seen.uuid
             assert str(envelope["distinct_id"]) == seen.distinct_id
+        for name in ("uuid", "distinct_id"):
+            if seen.problem and name in seen.problem:
+                assert envelope.get(name) == seen.event.get(name), "a good value is left in the envelope"
         return [seen]
 
     def _batch(self, body: bytes, now: str) -> list[Seen]:
@@ -129,6 +132,7 @@ class Reader:
         if seen.problem and isinstance(properties, dict):
             assert properties.get("token") not in self.teams, "a good token is left in another place"
         seen.problem = seen.problem or _event_problem(event, seen)
+        seen.uuid = None if _uuid_problem(event) else _canonical(event)
         return seen
 
     def outcome(self, seen: Seen) -> tuple[str | None, str | None]:
@@ -201,7 +205,7 @@ def _event_problem(event: dict[str, Any], seen: Seen) -> str | None:
         return "missing_event_name"
     if not isinstance(properties, dict) or properties.get("nested") == "too deep":
         return "malformed_event_properties"
-    return _distinct_id_problem(event, properties, seen) or _uuid_problem(event, seen)
+    return _distinct_id_problem(event, properties, seen) or _uuid_problem(event)
 
 
 def _distinct_id_problem(event: dict[str, Any], properties: dict[str, Any], seen: Seen) -> str | None:
@@ -212,17 +216,16 @@ def _distinct_id_problem(event: dict[str, Any], properties: dict[str, Any], seen
     return "distinct_id_too_large" if len(str(value)) > 400 else None
 
 
-def _uuid_problem(event: dict[str, Any], seen: Seen) -> str | None:
-    if not event.get("uuid"):
-        return None
+def _uuid_problem(event: dict[str, Any]) -> str | None:
     try:
-        uuid = UUID(event["uuid"])
+        uuid = _canonical(event)
     except ValueError:
         return "invalid_event_uuid"
-    if not uuid.int:
-        return "invalid_event_uuid"
-    seen.uuid = str(uuid)
-    return None
+    return "invalid_event_uuid" if uuid == str(UUID(int=0)) else None
+
+
+def _canonical(event: dict[str, Any]) -> str | None:
+    return str(UUID(event["uuid"])) if event.get("uuid") else None
 
 
 def _hour(now: str) -> int:
