@@ -113,20 +113,26 @@ def _decode_patiently(raw: bytes, kind: type[Kind]) -> Kind:
     Raises:
         Rejected: malformed_body if it is no JSON object.
     """
-    try:
-        found = _decode_object(mend_escapes(raw))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise refuse(error) from None
     texts = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
     raws = {name for name, hint in kind.__annotations__.items() if hint is Raw}
-    return kind(**{name: found[text] if name in raws else _value(found[text]) for name, text in texts if text in found})
+    try:
+        found = _decode_object(mend_escapes(raw))
+        return kind(**{name: found[text] if name in raws else _value(found[text]) for name, text in texts if text in found})
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise refuse(error) from None
+
+
+class NumberText(str):
+    """A number that is out of any range, as it came."""
+
+    __slots__ = ()
 
 
 def _value(raw: Raw) -> Any:
     try:
         return _decode_any(raw)
-    except msgspec.DecodeError:
-        return bytes(raw).decode(errors="replace")  # a number out of range
+    except msgspec.ValidationError:
+        return NumberText(bytes(raw).decode())
 
 
 # A backslash with what it escapes; a high surrogate takes the low one that follows along.

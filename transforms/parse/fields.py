@@ -51,7 +51,7 @@ def token(value: Any) -> str:
     if len(trimmed) > MAX_TOKEN_BYTES:
         raise Rejected(Reason.INVALID_TOKEN, f"the token has {len(trimmed)} bytes, the limit is {MAX_TOKEN_BYTES}")
     if trimmed.startswith("phx_"):
-        raise Rejected(Reason.INVALID_TOKEN, "the token phx_... is a personal key, which is a secret: use the project's token")
+        raise Rejected(Reason.INVALID_TOKEN, "the token phx_... is a personal key, not a project's token")
     if "\0" in trimmed:
         raise Rejected(Reason.INVALID_TOKEN, "the token has a NUL")
     return trimmed
@@ -70,7 +70,7 @@ def event_name(value: Any) -> str:
     """
     if value is None or value == "":
         raise Rejected(Reason.MISSING_EVENT_NAME, "event is missing")
-    if not isinstance(value, str):
+    if type(value) is not str:
         raise Rejected(Reason.SCHEMA_VALIDATION_FAILED, f"event is {shown(value)}, not a string")
     return clean(value)
 
