@@ -41,20 +41,25 @@ def new_generation() -> int:
 
 
 class Indexes(Generic[Index]):
-    """The working forms of a process's shards. Shards are few and fixed; what an index holds is for its owner to bound."""
+    """The working forms of a process's shards. Shards are few and fixed; what an index holds is for its owner to bound.
+
+    Whoever changes an index takes it with `get`, and gives it back with `put` under the new generation. A change that fails halfway
+    is thus never seen: the state still has the old generation, for which there is no index any more.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[Hashable, tuple[int, Index]] = {}
 
     def get(self, shard: Hashable, generation: int) -> Index | None:
-        """Return the index of a shard if it is of this generation."""
-        found = self._entries.get(shard)
+        """Take out the index of a shard, and return it if it is of this generation."""
+        found = self._entries.pop(shard, None)
         return found[1] if found is not None and found[0] == generation else None
 
     def put(self, shard: Hashable, generation: int, index: Index) -> None:
-        """Keep an index, as of a generation."""
+        """Keep an index as that of a generation."""
         self._entries[shard] = (generation, index)
 
     def values(self) -> list[Index]:
-        """Return all indexes."""
-        return [index for _, index in self._entries.values()]
+        """Return all indexes that nobody is changing just now."""
+        # Copied in one go: other threads put and get meanwhile.
+        return [index for _, index in list(self._entries.values())]
