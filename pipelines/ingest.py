@@ -23,6 +23,10 @@ from transforms.runs import new_run, started_at
 from transforms.sink import StoreUnique
 
 
+DEFAULT_SHARDS = 16
+EMBEDDED_SHARDS = 4  # one process has all of them: fewer, larger batches are cheaper
+
+
 class IngestOptions(PipelineOptions):
     """Options of the main job. They work with any runner."""
 
@@ -31,7 +35,7 @@ class IngestOptions(PipelineOptions):
         parser.add_argument("--source", action="append", help="files or folders, globs too; may be given more than once")
         parser.add_argument("--sink", help="chdb:PATH, or clickhouse://user:password@host:port/database?secure=true")
         parser.add_argument("--teams", help="the team registry's file, or open; open is the default with chdb:")
-        parser.add_argument("--shards", type=int, default=16, help="shards of ids: a power of two up to 256")
+        parser.add_argument("--shards", type=int, help="shards of ids: a power of two up to 256; 4 with chdb:, else 16")
         parser.add_argument("--range_bytes", type=int, default=32 << 20, help="files are read in ranges of about so many bytes")
         parser.add_argument("--allow_empty", action="store_true", help="do not refuse a source that matches no file")
 
@@ -70,9 +74,9 @@ def prepare(options: PipelineOptions) -> IngestJob:
     if not asked.sink:
         raise ConfigError("--sink is missing", "to try it out, use --sink chdb:FOLDER")
     try:
-        check_shards(asked.shards)
+        check_shards(DEFAULT_SHARDS if asked.shards is None else asked.shards)
     except ValueError as error:
-        raise ConfigError(f"--shards: {error}") from error
+        raise ConfigError(f"--shards: {error}", "it is fixed for the life of a job") from error
     if asked.range_bytes < 1:
         raise ConfigError(f"--range_bytes is {asked.range_bytes}", "ranges are at least one byte; the default is 33554432")
     files = match(asked.source, asked.allow_empty)
@@ -88,7 +92,7 @@ def prepare(options: PipelineOptions) -> IngestJob:
         bytes=sum(file.size for file in files),
         sink=asked.sink,
         registry=registry,
-        shards=asked.shards,
+        shards=asked.shards or (EMBEDDED_SHARDS if client.embedded else DEFAULT_SHARDS),
         range_bytes=asked.range_bytes,
         allow_empty=asked.allow_empty,
     )

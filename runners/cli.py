@@ -45,7 +45,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 
 
 def _configure_logging() -> None:
-    """Log warnings to standard error, but for those about extras of Beam that are not installed: who needs one is told when it is missing."""
+    """Log warnings to standard error, but for those about extras of Beam that are not installed: who needs one is told so."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("apache_beam.io.filesystems").setLevel(logging.ERROR)
     for handler in logging.getLogger().handlers:
@@ -69,7 +69,7 @@ def main() -> None:
 @click.option("--source", "sources", multiple=True, required=True, help="Files or folders, globs too; may be given more than once.")
 @SINK
 @click.option("--teams", help="The team registry's file, or open: the default with chdb:.")
-@click.option("--shards", default=16, show_default=True, help="Shards of ids: a power of two up to 256.")
+@click.option("--shards", type=int, help="Shards of ids: a power of two up to 256.  [default: 4 with chdb:, else 16]")
 @click.option("--allow-empty", is_flag=True, help="Do not refuse a source that matches no file.")
 @JSON
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
@@ -200,8 +200,11 @@ def audit(sink: str, since: Any, until: Any, team: int | None, grace: int | None
     from pipelines.audit import Scope
     from pipelines.audit import audit as run_audit
     from transforms.io.clickhouse import shared
+    from transforms.io.migrate import schema_version
 
     client = shared(sink)
+    if not schema_version(client):
+        raise ConfigError(f"{client.where} has no tables", "run `sluice ingest` or `sluice migrate` first, and check --sink")
     seconds = [None if moment is None else int(moment.replace(tzinfo=UTC).timestamp()) for moment in (since, until)]
     result = run_audit(client, Scope(*seconds, team, grace if grace is not None else 0 if client.embedded else 3600))
     if as_json:

@@ -34,7 +34,7 @@ class EventIds:
             f" AND toDate(_timestamp) IN ({', '.join(str(day) for day in days)})"
         )
         ids = self._client.columns(
-            f"SELECT toUInt32(toDate(_timestamp)) AS day, groupConcat(id) AS ids FROM event_ids"
+            f"SELECT toUInt32(toDate(_timestamp)) AS day, groupArray(id) AS ids FROM event_ids"
             f" WHERE {where} AND inserted_at >= fromUnixTimestamp64Micro({max(since, 0)}) GROUP BY day"
         )
         own = self._client.columns(
@@ -42,6 +42,6 @@ class EventIds:
             f" WHERE {where} AND inserted_at >= fromUnixTimestamp64Micro({max(since, self._started - MARGIN, 0)})"
         )
         return StoredIds(
-            dict(zip(ids["day"], ids["ids"], strict=True)),
+            {day: b"".join(keys) for day, keys in zip(ids["day"], ids["ids"], strict=True)},
             set(zip(own["_receipt"], own["_offset"], own["_index"], strict=True)),
         )
