@@ -1,0 +1,165 @@
+"""Patterns in, the files that they name and the ranges in which these are read out."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
+from hashlib import sha1
+from itertools import pairwise
+from typing import NamedTuple
+from uuid import UUID
+
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+
+from schemas.errors import ConfigError, Unavailable
+from schemas.message import FileRange
+from transforms.io.files.compressed import GZIP_MAGIC, ZSTD_MAGIC, ZSTD_SKIPPABLE
+from transforms.io.files.source import Source
+
+RANGE_BYTES = 32 << 20
+# The files that a folder stands for. Others, and those whose names begin with a dot or an underscore, must be named.
+FOLDER_PATTERNS = ("*.json*", "*.ndjson*", "*.avro", "*.parquet")
+
+_HIDDEN = (".", "_")
+_MAGIC_BYTES = 4
+_AVRO_MAGIC = b"Obj\x01"
+_PARQUET_MAGIC = b"PAR1"
+_WHOLE = ("gzip", "zstd")  # cannot be read from the middle
+_OPENED = 16  # files at once, while they are planned: it is waiting for a filesystem that takes time
+
+
+class StoredFile(NamedTuple):
+    """A file that a pattern names.
+
+    Attributes:
+        path: with its filesystem's scheme; absolute if it is local.
+        size: in bytes.
+    """
+
+    path: str
+    size: int
+
+
+def match(patterns: Sequence[str], allow_empty: bool = False) -> list[StoredFile]:
+    """Return the files that the patterns name, by path, each once.
+
+    A pattern is a file, a folder, or a glob as of Beam: `*` does not match a slash, `**` does. A local file of exactly that name
+    comes first. A folder stands for the files in it that look like data (`FOLDER_PATTERNS`), not for those in its folders.
+
+    Raises:
+        ConfigError: a pattern names no file and `allow_empty` is not set; or something that cannot be read as a file.
+        Unavailable: a filesystem does not answer.
+    """
+    files: set[StoredFile] = set()
+    for pattern in patterns:
+        found = _matching(pattern)
+        if not found and not allow_empty:
+            hint = f"check the path (a folder stands for {', '.join(FOLDER_PATTERNS)}), or use --allow_empty"
+            raise ConfigError(f"{pattern} matches no file", hint)
+        files.update(found)
+    return sorted(files)
+
+
+def _matching(pattern: str) -> list[StoredFile]:
+    if FileSystems.get_scheme(pattern) is not None:
+        return _in_folder(pattern) if pattern.endswith("/") else _listed(pattern) or _in_folder(pattern)
+    files = _local(os.path.abspath(pattern))
+    for file in files:
+        _check_local(file.path)
+    return files
+
+
+def _local(path: str) -> list[StoredFile]:
+    if os.path.isdir(path):
+        return _in_folder(path)
+    return [StoredFile(path, os.path.getsize(path))] if os.path.isfile(path) else _listed(path)
+
+
+def _in_folder(folder: str) -> list[StoredFile]:
+    prefix = folder.rstrip("/") + "/"
+    # Beam has no way to quote the characters of a glob. A question mark matches them too, and others.
+    pattern = re.sub(r"[*?\[]", "?", prefix) + "*"
+    return [file for file in _listed(pattern) if file.path.startswith(prefix) and _looks_like_data(file.path)]
+
+
+def _looks_like_data(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return not name.startswith(_HIDDEN) and any(fnmatchcase(name, pattern) for pattern in FOLDER_PATTERNS)
+
+
+def _listed(pattern: str) -> list[StoredFile]:
+    try:
+        found = FileSystems.match([pattern])[0].metadata_list
+    except ValueError as error:
+        raise ConfigError(f"{pattern} is on no known filesystem", "gs:// needs apache-beam[gcp], s3:// needs apache-beam[aws]") from error
+    except BeamIOError as error:
+        raise Unavailable(f"{pattern} cannot be listed: {error}") from error
+    return [StoredFile(file.path, file.size_in_bytes) for file in found if not file.path.endswith("/")]
+
+
+def _check_local(path: str) -> None:
+    """Refuse what would be read as an empty file, or could not be written down."""
+    if not os.path.isfile(path):
+        raise ConfigError(f"{path} is not a regular file", "write what it gives to a file first")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"the file name {path!r} is not UTF-8", "rename it") from None
+
+
+def detect_format(path: str) -> str:
+    """Return how a file is read: `gzip`, `zstd`, `avro` or `parquet` by how it begins, whatever its name; else `lines`.
+
+    Raises:
+        Unavailable: it cannot be opened.
+    """
+    with Source(path) as source:
+        magic = source.read(_MAGIC_BYTES)
+    if magic.startswith(GZIP_MAGIC):
+        return "gzip"
+    if magic == ZSTD_MAGIC or magic in ZSTD_SKIPPABLE:
+        return "zstd"
+    return {_AVRO_MAGIC: "avro", _PARQUET_MAGIC: "parquet"}.get(magic, "lines")
+
+
+def split(path: str, size: int, run: UUID, arrival: int, range_bytes: int = RANGE_BYTES) -> Iterator[FileRange]:
+    """Yield the ranges in which a file is read, of equal size: they cover it, and its empty self.
+
+    Args:
+        path: the file.
+        size: in bytes.
+        run: a range has the same receipt in all attempts of one run, and another in the next.
+        arrival: microseconds since 1970, of messages that have none.
+        range_bytes: the largest range, unless the file cannot be read from its middle.
+
+    Raises:
+        Unavailable: it cannot be opened.
+    """
+    kind = detect_format(path)
+    parts = 1 if kind in _WHOLE else max(1, -(-size // range_bytes))
+    bounds = [size * part // parts for part in range(parts + 1)]
+    for start, end in pairwise(bounds):
+        yield FileRange(_receipt(run, path, start, end), path, kind, start, end, size, arrival)
+
+
+def _receipt(run: UUID, path: str, start: int, end: int) -> int:
+    """Return 64 bits that are never 0."""
+    name = run.bytes + start.to_bytes(8, "big") + end.to_bytes(8, "big") + path.encode()
+    return int.from_bytes(sha1(name).digest()[:8], "big") or 1
+
+
+def plan_ranges(files: Iterable[StoredFile], run: UUID, arrival: int, range_bytes: int = RANGE_BYTES) -> Iterator[FileRange]:
+    """Yield the ranges of all files, in the order of the files. Each file is opened, many at once.
+
+    Raises:
+        Unavailable: one cannot be opened.
+    """
+
+    def ranges(file: StoredFile) -> list[FileRange]:
+        return list(split(file.path, file.size, run, arrival, range_bytes))
+
+    with ThreadPoolExecutor(_OPENED) as pool:
+        for parts in pool.map(ranges, files):
+            yield from parts
