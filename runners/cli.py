@@ -205,8 +205,8 @@ def audit(sink: str, since: Any, until: Any, team: int | None, grace: int | None
     client = shared(sink)
     if not schema_version(client):
         raise ConfigError(f"{client.where} has no tables", "run `sluice ingest` or `sluice migrate` first, and check --sink")
-    seconds = [None if moment is None else int(moment.replace(tzinfo=UTC).timestamp()) for moment in (since, until)]
-    result = run_audit(client, Scope(*seconds, team, grace if grace is not None else 0 if client.embedded else 3600))
+    first, last = (None if moment is None else int(moment.replace(tzinfo=UTC).timestamp()) for moment in (since, until))
+    result = run_audit(client, Scope(first, last, team, grace if grace is not None else 0 if client.embedded else 3600))
     if as_json:
         _json(result)
     else:

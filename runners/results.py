@@ -31,7 +31,11 @@ def summarize(client: Client, run: UUID, seconds: float, cpu_seconds: float) -> 
     counts = dict(outcomes)
     received = counts.get(Outcome.RECEIVED, 0)
     return Summary(
-        *(counts.get(outcome, 0) for outcome in Outcome),
+        received=received,
+        stored=counts.get(Outcome.STORED, 0),
+        duplicate=counts.get(Outcome.DUPLICATE, 0),
+        limited=counts.get(Outcome.LIMITED, 0),
+        rejected=counts.get(Outcome.REJECTED, 0),
         warnings=warnings,
         seconds=round(seconds, 3),
         events_per_second=round(received / seconds, 1) if seconds else 0.0,
