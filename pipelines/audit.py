@@ -6,9 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from schemas.outcomes import Outcome
-
-OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
+HOUR = 3600  # seconds
 
 
 class Reader(Protocol):
@@ -22,7 +20,7 @@ class Scope(msgspec.Struct, frozen=True):
     """What is audited.
 
     Attributes:
-        since, until: hours of arrival, seconds since 1970, `[since, until)`.
+        since, until: hours of arrival, `[since, until)`; seconds since 1970, which stand for the hour that they are in.
         team: one team, or None for all.
         grace: seconds for which a receipt may stay open before it counts as never finished.
     """
@@ -34,8 +32,8 @@ class Scope(msgspec.Struct, frozen=True):
 
     def condition(self, hour: str) -> str:
         """Return a condition on `team_id` and an expression for the hour."""
-        parts = [f"toUnixTimestamp({hour}) >= {self.since}" if self.since is not None else ""]
-        parts.append(f"toUnixTimestamp({hour}) < {self.until}" if self.until is not None else "")
+        parts = [f"toUnixTimestamp({hour}) >= {self.since // HOUR * HOUR}" if self.since is not None else ""]
+        parts.append(f"toUnixTimestamp({hour}) < {self.until // HOUR * HOUR}" if self.until is not None else "")
         parts.append(f"team_id = {self.team}" if self.team is not None else "")
         return " AND ".join(filter(None, parts)) or "1"
 
@@ -44,7 +42,7 @@ class Difference(msgspec.Struct, frozen=True):
     """Something that does not balance.
 
     Attributes:
-        kind: `outcomes` (received is not what the outcomes add up to), `rows_missing` (stored, but not in `events`), `rows_added`
+        kind: `outcomes` (what they add up to is not what was received), `rows_missing` (stored, but not in `events`), `rows_added`
             (in `events`, but not stored by what was acknowledged), `unknown_receipt` (rows of a receipt that was
             never opened), or `unfinished` (a range that was opened and never acknowledged).
         team_id, hour: whose events, and their hour of arrival, ISO 8601; None for `unfinished`.
@@ -90,11 +88,11 @@ def audit(client: Reader, scope: Scope = Scope()) -> Audit:  # noqa: B008
     differences = [difference for row in hours for difference in _of_hour(*row)]
     unfinished, in_flight = _open_ranges(client, scope.grace)
     differences += unfinished
-    sums = [sum(row[2 + place] for row in hours) for place in range(len(OUTCOMES))]
-    return Audit(not differences, *sums, in_flight, differences)
+    received, stored, duplicate, limited, rejected = (sum(row[place] for row in hours) for place in range(2, 7))
+    return Audit(not differences, received, stored, duplicate, limited, rejected, in_flight, differences)
 
 
-# Per receipt first: a row that is missing here must not cancel one that is too many there.
+# Per receipt first: what is missing in one must not cancel what is too much in another.
 _BY_HOUR = """
 WITH ledger AS (
     SELECT receipt, team_id, hour,
@@ -108,30 +106,32 @@ WITH ledger AS (
     FROM events WHERE {rows} GROUP BY receipt, team_id, hour
 ), states AS (
     SELECT receipt, toInt8(status) + 1 AS state FROM receipts FINAL
-), sides AS (
+), sums AS (
     SELECT receipt, team_id, hour, sum(received) AS received, sum(stored) AS stored, sum(duplicate) AS duplicate,
         sum(limited) AS limited, sum(rejected) AS rejected, sum(found) AS found
     FROM (SELECT * FROM ledger UNION ALL SELECT * FROM visible) GROUP BY receipt, team_id, hour
+), sides AS (
+    SELECT *, toInt64(stored + duplicate + limited + rejected) - toInt64(received) AS excess, toInt64(found) - toInt64(stored) AS surplus
+    FROM sums
 )
 SELECT team_id, toUnixTimestamp(hour) AS seconds,
     sumIf(received, state = 2) AS r, sumIf(stored, state = 2) AS s, sumIf(duplicate, state = 2) AS d,
     sumIf(limited, state = 2) AS l, sumIf(rejected, state = 2) AS j,
-    sumIf(toInt64(found) - toInt64(stored), state = 2 AND found < stored) AS missing,
-    sumIf(toInt64(found) - toInt64(stored), state = 2 AND found > stored) AS added,
-    sumIf(found, state = 0) AS unknown,
-    sumIf(abs(toInt64(received) - toInt64(stored + duplicate + limited + rejected)), state = 2) AS open
+    sumIf(excess, state = 2 AND excess < 0) AS unreported, sumIf(excess, state = 2 AND excess > 0) AS overreported,
+    sumIf(surplus, state = 2 AND surplus < 0) AS missing, sumIf(surplus, state = 2 AND surplus > 0) AS added,
+    sumIf(found, state = 0) AS unknown
 FROM sides LEFT JOIN states USING (receipt)
 GROUP BY team_id, seconds ORDER BY seconds, team_id
 """
 
 
 def _of_hour(
-    team: int, seconds: int, received: int, stored: int, duplicate: int, limited: int, rejected: int,
-    missing: int, added: int, unknown: int, unbalanced: int,
+    team: int, seconds: int, received: int, stored: int, _duplicate: int, _limited: int, _rejected: int,
+    unreported: int, overreported: int, missing: int, added: int, unknown: int,
 ) -> Iterator[Difference]:  # fmt: skip
     hour = datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-    if unbalanced:
-        yield Difference("outcomes", team, hour, received, stored + duplicate + limited + rejected)
+    for difference in filter(None, (unreported, overreported)):
+        yield Difference("outcomes", team, hour, received, received + difference)
     if missing:
         yield Difference("rows_missing", team, hour, stored, stored + missing)
     if added:

@@ -112,6 +112,7 @@ class _Block:
         reports = self._counted()
         if self.events:
             rows = event_rows(self.events)
+            self.events = []  # as large as the rows
             client.insert("events", rows, token=uuid4().hex)
             reports += stored_reports(rows)
         return reports
