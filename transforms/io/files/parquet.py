@@ -13,7 +13,9 @@ from transforms.io.files.pieces import KEPT_BYTES, Piece, Sizes, Undecodable, un
 from transforms.io.files.records import ARRIVAL_FIELD, Shape
 from transforms.io.files.source import Source
 
-_PAGE_BYTES = 1 << 20  # of a column, that are read at once
+# Remote filesystems are slow in going from column to column, so a row group is read at once if it is no larger than this.
+_WHOLE_GROUP_BYTES = 64 << 20
+_BUFFER_BYTES = 1 << 20  # of each column, if it is larger
 _UTC = "+00:00"  # as an offset: that needs no database of time zones
 _FRACTION_CHARS = {"s": 0, "ms": 4, "us": 7}
 # What pyarrow raises for broken files. What the source raises comes through as it is.
@@ -43,11 +45,25 @@ def _open(source: Source) -> pq.ParquetFile:
     """Return the file, of which the footer is known to be good. Pages are checked when they are read, if they have checksums."""
     try:
         stored = pa.PythonFile(source, mode="r")
-        file = pq.ParquetFile(stored, buffer_size=_PAGE_BYTES, coerce_int96_timestamp_unit="us", page_checksum_verification=True)
+        metadata = pq.read_metadata(stored)
+        file = pq.ParquetFile(
+            stored,
+            metadata=metadata,
+            buffer_size=_BUFFER_BYTES,
+            pre_buffer=_largest_group(metadata) <= _WHOLE_GROUP_BYTES,
+            coerce_int96_timestamp_unit="us",
+            page_checksum_verification=True,
+        )
         _ = file.schema_arrow
     except _ERRORS as error:
         raise Undecodable() from error
     return file
+
+
+def _largest_group(metadata: pq.FileMetaData) -> int:
+    """Return the bytes of the largest row group, as stored."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    return max((sum(group.column(place).total_compressed_size for place in range(group.num_columns)) for group in groups), default=0)
 
 
 def _stored(source: Source, position: int) -> bytes:
@@ -98,7 +114,7 @@ def _decoded(batches: Iterator[pa.RecordBatch]) -> Iterator[dict[str, list[Any]]
     while True:
         try:
             batch = next(batches, None)
-            columns = {} if batch is None else {name: _values(batch.column(name)) for name in batch.schema.names}
+            columns = {} if batch is None else dict(zip(batch.schema.names, map(_values, batch.columns), strict=True))
         except _ERRORS as error:
             raise Undecodable() from error
         if batch is None:

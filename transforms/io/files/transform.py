@@ -8,6 +8,7 @@ from uuid import UUID
 
 import apache_beam as beam
 from apache_beam.pvalue import DoOutputsTuple, PBegin, TaggedOutput
+from apache_beam.typehints.decorators import no_annotations
 
 from schemas.message import FileRange, Messages
 from schemas.outcomes import Report
@@ -60,6 +61,7 @@ class ReadFiles(beam.PTransform):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 1")
 
+    @no_annotations
     def expand(self, begin: PBegin) -> DoOutputsTuple:
         """Wire the step."""
         return (
@@ -100,6 +102,7 @@ class _ReadRangesFn(beam.DoFn):
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
 
+    @no_annotations
     def process(self, part: FileRange) -> Iterator[Messages | TaggedOutput]:
         read = 0
         for messages in read_range(part, self._batch_size):

@@ -98,9 +98,9 @@ def test_batches_are_full_and_bounded_in_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"".join(b"%05d\n" % number for number in range(10_000)) + b"x" * 5_000 + b"\n1\n")
 
-    def batches(**sizes: int) -> list[int]:
+    def batches(batch_size: int = 2_000, batch_bytes: int = 4 << 20) -> list[int]:
         (part,) = ranges(path)
-        return [len(messages.payloads) for messages in read_range(part, **sizes)]
+        return [len(messages.payloads) for messages in read_range(part, batch_size, batch_bytes)]
 
     assert batches() == [2_000] * 5 + [2]
     assert batches(batch_size=4_000) == [4_000, 4_000, 2_002]

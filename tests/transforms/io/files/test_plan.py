@@ -136,7 +136,9 @@ def test_what_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
         detect_format(str(tmp_path))
 
 
-@pytest.mark.parametrize(("size", "range_bytes", "bounds"), [(10, 10, [0, 10]), (10, 4, [0, 3, 6, 10]), (3, 1, [0, 1, 2, 3]), (0, 4, [0, 0])])
+@pytest.mark.parametrize(
+    ("size", "range_bytes", "bounds"), [(10, 10, [0, 10]), (10, 4, [0, 3, 6, 10]), (3, 1, [0, 1, 2, 3]), (0, 4, [0, 0])]
+)
 def test_ranges_cover_the_file(tmp_path: Path, size: int, range_bytes: int, bounds: list[int]) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"x" * size)
