@@ -1,6 +1,7 @@
 """JSON to the fields that the rules read; everything else stays bytes."""
 
 import re
+from hashlib import sha1
 from typing import Any, TypeVar
 
 import msgspec
@@ -178,6 +179,9 @@ class Shallow:
 
     def __init__(self, raw: bytes) -> None:
         self._parts: list[bytes] = []
+        # Nobody can write a text that holds its own hash, so no client can pass a string off as a placeholder.
+        name = b"\\u0000deep " + sha1(raw).hexdigest().encode()
+        self._placeholder = re.compile(rb'"%b (\d+)"' % re.escape(name))
         pieces = []
         depth = kept = start = 0
         for found in _BRACKETS.finditer(raw):
@@ -188,7 +192,7 @@ class Shallow:
                     start = found.start()
             elif first in b"}]":
                 if depth == MAX_DEPTH + 1:
-                    pieces += [raw[kept:start], b'"\\u0000deep %d\\u0000"' % len(self._parts)]
+                    pieces += [raw[kept:start], b'"%b %d"' % (name, len(self._parts))]
                     kept = found.end()
                     self._parts.append(raw[start:kept])
                 depth -= 1
@@ -199,14 +203,11 @@ class Shallow:
 
     def restored(self, raw: bytes) -> bytes:
         """Return a part of the text as it was."""
-        return _PLACEHOLDER.sub(lambda found: self._parts[int(found[1])], raw)
+        return self._placeholder.sub(lambda found: self._parts[int(found[1])], raw)
 
     def is_whole(self, raw: bytes) -> bool:
         """Return whether nothing was set aside in a part of the text."""
-        return _PLACEHOLDER.search(raw) is None
-
-
-_PLACEHOLDER = re.compile(rb'"\\u0000deep (\d+)\\u0000"')
+        return self._placeholder.search(raw) is None
 
 
 def refuse(error: Exception) -> Rejected:

@@ -27,7 +27,7 @@ def parse_time(value: Any) -> int | None:
     if type(value) is str:
         try:
             moment = ciso8601.parse_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter for 24:00 of the last day there is
             return None
         since = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)) - EPOCH
         return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds

@@ -139,6 +139,24 @@ def test_of_duplicate_keys_the_last_counts() -> None:
     assert event_of(b'{"event": "a", "event": "b", "distinct_id": "d", "token": "phc_a"}').event == "b"
 
 
+def test_a_form_of_many_fields_is_no_crash() -> None:
+    assert letter_of(b"data=x" + b"&a=b" * 5_000).reason == "malformed_body"
+
+
+def test_a_client_cannot_pass_a_string_off_as_what_was_set_aside() -> None:
+    spoof = message(properties={"z": "\0deep 7\0", "y": "\0deep 0\0"})
+    deep = with_properties(nested(5000))
+    batch, _ = parse(b'{"batch": [' + b",".join([message(), spoof, deep, spoof.replace(b'"e"', b"5")]) + b"]}")
+    assert [event.index for event in batch.events] == [0, 1]
+    assert json.loads(batch.events[1].properties) == {"z": "\ufffddeep 7\ufffd", "y": "\ufffddeep 0\ufffd"}
+    assert [(letter.index, letter.reason) for letter in batch.letters] == [
+        (2, "malformed_event_properties"),
+        (3, "schema_validation_failed"),
+    ]
+    assert deep in batch.letters[0].body
+    assert spoof.replace(b'"e"', b"5") in batch.letters[1].body
+
+
 def test_wrappings() -> None:
     body = b'{"api_key": "phc_a", "batch": [' + message(token=None) + b"]}"
     text = base64.b64encode(body)

@@ -54,6 +54,7 @@ def test_event_time(fields: dict[str, Any], expected: int) -> None:
         ({"timestamp": "0000-01-01T00:00:00Z"}, "ignored_invalid_timestamp"),
         ({"timestamp": "10000-01-01T00:00:00Z"}, "ignored_invalid_timestamp"),
         ({"timestamp": "9999-12-31T23:59:59Z"}, "ignored_invalid_timestamp"),
+        ({"timestamp": "9999-12-31T24:00:00Z"}, "invalid_event_timestamp"),
         ({"timestamp": "1899-12-31T23:59:59Z"}, "ignored_invalid_timestamp"),
         ({"offset": 1e300}, "ignored_invalid_timestamp"),
     ],
