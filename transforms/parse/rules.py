@@ -15,7 +15,7 @@ from schemas.teams import Registry
 from transforms.parse import fields as rules
 from transforms.parse.body import unwrap
 from transforms.parse.decode import NOTHING, Fields, Properties, Shallow, elements, fields_of, properties_of, refuse
-from transforms.parse.timestamps import event_time, parse_time
+from transforms.parse.timestamps import event_time, parse_arrival, parse_time
 
 STEP = "ParseEvents"
 HOUR = 3_600_000_000  # microseconds
@@ -105,7 +105,7 @@ class _Parser:
             self._parse_batch(fields, message)
         elif len(text) > MAX_MESSAGE_BYTES:
             raise Rejected(Reason.MESSAGE_SIZE_TOO_LARGE, f"the message has {len(text)} bytes, the limit is {MAX_MESSAGE_BYTES}")
-        elif isinstance(fields.data, str) and fields.event is None:
+        elif isinstance(fields.data, str) and (fields.now is not None or fields.event is None):  # an edge may name the event outside too
             self._parse_captured(fields, message)
         else:
             if fields.sent_at is not None:
@@ -134,7 +134,7 @@ class _Parser:
 
     def _parse_captured(self, envelope: Fields, message: _Message) -> None:
         """Parse the event in an envelope; what the edge says of it wins."""
-        now = parse_time(envelope.now)
+        now = parse_arrival(envelope.now)
         if now is not None:
             message.arrival, message.stamped = now, True
         message.token = envelope.token
@@ -183,7 +183,7 @@ class _Parser:
             sent_at = None
         time, time_warning = event_time(fields.timestamp, fields.offset, sent_at, message.arrival)
         if uuid is None:
-            uuid = self._made_uuid(fields, time, raw, message, index)
+            uuid = self._made_uuid(fields, raw, message, index)
         event = Event(
             team,
             uuid,
@@ -199,7 +199,7 @@ class _Parser:
             message.offset,
             index,
         )
-        if token in self._dropped:
+        if self._dropped and rules.token(token) in self._dropped:
             event.limited = Limit.DROP_TOKENS.value
         if (
             time_warning is not None
@@ -211,10 +211,13 @@ class _Parser:
             self._warn_about(event, name, identity, fields, known, time_warning)
         return event
 
-    def _made_uuid(self, fields: Fields, micros: int, raw: bytes, message: _Message, index: int) -> bytes:
-        known_time = message.stamped or parse_time(fields.timestamp) is not None
+    def _made_uuid(self, fields: Fields, raw: bytes, message: _Message, index: int) -> bytes:
+        """Return a uuid that holds no time of reading: that differs the next time."""
+        micros = parse_time(fields.timestamp)
+        if micros is None:
+            micros = message.arrival if message.stamped else 0
         place = f"{self._source}\0{message.offset}\0{index}".encode(errors="surrogatepass")
-        return rules.made_uuid(micros // 1000 if known_time else 0, place, raw)
+        return rules.made_uuid(micros // 1000, place, raw)
 
     def _team(self, value: Any) -> int:
         """Return the team of a token.
@@ -227,7 +230,7 @@ class _Parser:
         token = rules.token(value)
         team = self._registry.team_id(token)
         if team is None:
-            raise Rejected(Reason.UNKNOWN_TOKEN, f"no team has the token {token[:8]}{'...' if len(token) > 8 else ''}")
+            raise Rejected(Reason.UNKNOWN_TOKEN, f"no team has the token {token[:4]}...")
         self._teams[value] = team
         return team
 

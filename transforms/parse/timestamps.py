@@ -15,6 +15,8 @@ MAX_FUTURE = MAX_FUTURE_SECONDS * SECOND
 # What ClickHouse's DateTime64 holds: the years 1900 to 2299.
 EARLIEST = -2_208_988_800 * SECOND
 LATEST = 10_413_792_000 * SECOND - 1
+# What its DateTime holds, in which the ledger counts hours of arrival.
+LATEST_ARRIVAL = 2**32 * SECOND - 1
 
 _YEAR = re.compile(r"\s*[+-]?(\d+)-")
 
@@ -34,8 +36,14 @@ def parse_time(value: Any) -> int | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         size = abs(value)
         scale = SECOND if size < 1e11 else 1_000 if size < 1e14 else 1
-        return int(value * scale) if size < 1e18 else None
+        return round(value * scale) if size < 1e18 else None
     return None
+
+
+def parse_arrival(value: Any) -> int | None:
+    """Return microseconds since 1970 of when the edge says it took a request; None if no table could hold that."""
+    micros = parse_time(value)
+    return micros if micros is not None and 0 <= micros <= LATEST_ARRIVAL else None
 
 
 def event_time(timestamp: Any, offset: Any, sent_at: int | None, arrival: int) -> tuple[int, WarningType | None]:
@@ -48,7 +56,7 @@ def event_time(timestamp: Any, offset: Any, sent_at: int | None, arrival: int) -
         arrival: microseconds since 1970.
     """
     if offset is not None and isinstance(offset, int | float) and not isinstance(offset, bool):
-        micros = arrival - int(offset * 1_000) if abs(offset) < 1e15 else None
+        micros = arrival - round(offset * 1_000) if abs(offset) < 1e15 else None
     elif timestamp is None or timestamp == "":
         return arrival, None
     else:

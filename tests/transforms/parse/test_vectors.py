@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from schemas.event import PersonMode
-from tests.transforms.parse.helpers import NOW, SECOND, event_of, letter_of, message, micros, parse, warnings_of
+from schemas.message import Messages
+from schemas.teams import Registry
+from tests.transforms.parse.helpers import NOW, REGISTRY, SECOND, event_of, letter_of, message, micros, parse, warnings_of
 from transforms.parse.fields import ILLEGAL_DISTINCT_IDS
+from transforms.parse.rules import parse_messages
 
 
 def at(text: str) -> int:
@@ -173,6 +176,7 @@ def test_tokens_that_are_refused(given: Any, reason: str) -> None:
     letter = letter_of(message(token=given))
     assert (letter.reason, letter.team_id) == (reason, 0)
     assert "secret" not in letter.detail
+    assert "nobody" not in letter.detail
 
 
 def test_a_token_is_trimmed() -> None:
@@ -231,6 +235,35 @@ def test_a_captured_message() -> None:
     assert json.loads(
         event_of(json.dumps({**outer, "token": "phc_b", "data": json.dumps({**inner, "properties": {"$ip": 5}})}).encode()).properties
     ) == {"$ip": 5}
+
+
+@pytest.mark.parametrize("now", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "2106-02-07T06:28:16Z", "9999-01-01T00:00:00Z", "x", None])
+def test_an_arrival_that_no_table_can_hold_is_not_believed(now: Any) -> None:
+    payload = json.dumps({"token": "phc_a", "distinct_id": "d", "now": now, "data": message().decode()}).encode()
+    assert event_of(payload).arrival == NOW
+
+
+def test_a_captured_message_may_name_its_event_outside_too() -> None:
+    inner = message(properties={"x": 1}).decode()
+    outer = {"event": "outside", "timestamp": "2020-01-01T00:00:00Z", "token": "phc_a", "now": "2026-11-01T10:00:00Z", "data": inner}
+    event = event_of(json.dumps(outer).encode())
+    assert (event.event, event.arrival, event.timestamp, event.properties) == ("e", at("10:00:00"), at("10:00:00"), b'{"x": 1}')
+
+
+def test_a_dropped_token_is_dropped_with_blanks_around_it_too() -> None:
+    registry = Registry(by_token={"phc_a": 1}, limits={}, dropped_tokens=frozenset({"phc_a"}))
+    assert event_of(message(token=" phc_a\n"), registry=registry).limited == "drop_tokens"
+
+
+def test_a_fraction_of_an_offset_is_rounded_not_cut() -> None:
+    assert event_of(message(offset=1.001)).timestamp == NOW - 1001  # as a float, 1.001 * 1000 is a little less
+
+
+@pytest.mark.parametrize("fields", [{"timestamp": "2200-01-01T00:00:00Z"}, {"timestamp": "2026-10-01T11:00:00Z", "offset": 5}, {}])
+def test_a_made_uuid_does_not_depend_on_when_a_file_is_read(fields: dict[str, Any]) -> None:
+    payload = message(uuid=None, **fields)
+    uuids = {parse_messages(Messages(9, "file", [payload], [0], read), REGISTRY)[0].events[0].uuid for read in (NOW, NOW + 10**9)}
+    assert len(uuids) == 1
 
 
 def test_a_batch_gives_its_token_clock_and_history_to_its_events() -> None:
