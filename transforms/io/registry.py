@@ -6,7 +6,7 @@ from functools import lru_cache
 from time import monotonic
 from typing import Protocol
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from schemas.errors import ConfigError
@@ -106,7 +106,9 @@ def _cached(source: FileRegistry) -> _Cached:
 def _read(path: str) -> bytes:
     try:
         with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            text: bytes = file.read(MAX_BYTES)
-    except (BeamIOError, OSError) as error:
+            text: bytes = file.read(MAX_BYTES + 1)
+    except Exception as error:  # each filesystem has errors of its own
         raise ConfigError(f"the team registry {path} cannot be read: {error}", "check --teams, or use --teams open") from error
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"the team registry {path} is larger than {MAX_BYTES} bytes", "check --teams")
     return text
