@@ -87,7 +87,7 @@ def ingest(
     from apache_beam.options.pipeline_options import PipelineOptions
     from rich.console import Console
 
-    from runners.ingest import run_ingest, show_summary
+    from runners.ingest import run_ingest, show_next_steps, show_summary
 
     ours = {"source": list(sources), "sink": sink, "teams": teams, "shards": shards, "allow_empty": allow_empty}
     console = Console(stderr=True)
@@ -96,6 +96,7 @@ def ingest(
         _json(summary)
     else:
         show_summary(Console(), sink, run, summary)
+        show_next_steps(Console(), sink, summary)
 
 
 @main.command(

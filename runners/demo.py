@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipelines.audit import audit
 from pipelines.generate import Plan, generate
-from runners.ingest import run_ingest, show_summary
+from runners.ingest import run_ingest, show_next_steps, show_summary
 from transforms.io.clickhouse import shared
 
 QUERY = """
@@ -27,13 +27,13 @@ def run_demo(events: int, keep: str | None) -> bool:
     """
     folder = Path(keep or tempfile.mkdtemp(prefix="sluice-demo-"))
     try:
-        return _demo(events, folder)
+        return _demo(events, folder, keep is not None)
     finally:
         if keep is None:
             shutil.rmtree(folder)
 
 
-def _demo(events: int, folder: Path) -> bool:
+def _demo(events: int, folder: Path, keep: bool) -> bool:
     console, quiet = Console(), Console(stderr=True)
     data, sink = folder / "data", f"chdb:{folder / 'db'}"
     console.rule("1. A realistic day of events: duplicates, late ones, rubbish, a team over its quota")
@@ -60,4 +60,8 @@ def _demo(events: int, folder: Path) -> bool:
     as_expected = all(getattr(first, name) == count for name, count in expected.items())
     console.print("the first run gave exactly what was generated" if as_expected else f"[red]expected {expected}")
     console.print("[green]balanced" if result.balanced else f"[red]NOT balanced: {[*map(str, result.differences)]}", highlight=False)
+    if keep:
+        show_next_steps(console, sink, first)
+    else:
+        console.print("to look around afterwards: sluice demo --keep FOLDER")
     return result.balanced and as_expected and second.stored == 0

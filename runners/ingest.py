@@ -1,5 +1,6 @@
 """Run the main job: launch it, show its progress on a terminal, and sum up what it did."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -78,7 +79,7 @@ def _line(now: dict[Metric, int], seconds: float) -> str:
 
 
 def show_summary(console: Console, sink: str, run: UUID, summary: Summary) -> None:
-    """Print a table of what became of the events, and where to look next."""
+    """Print a table of what became of the events."""
     table = Table("outcome", "reason", "events", title=f"run {run}")
     for name in ("received", "stored", "duplicate"):
         table.add_row(name, "", f"{getattr(summary, name):,}")
@@ -91,8 +92,14 @@ def show_summary(console: Console, sink: str, run: UUID, summary: Summary) -> No
         f"{summary.seconds:.1f} s, {summary.events_per_second:,.0f} events/s,"
         f" {summary.cpu_us_per_event:.1f} us of CPU an event, {summary.warnings:,} warnings for customers"
     )
-    where = shared(sink).where
-    console.print(f"Next: sluice audit --sink {where}", highlight=False, soft_wrap=True)
-    console.print(f'      sluice query --sink {where} "SELECT event, count() FROM events_unique GROUP BY event"', soft_wrap=True)
+
+
+def show_next_steps(console: Console, sink: str, summary: Summary) -> None:
+    """Print where to look next."""
+    steps = ["audit", "query {} 'SELECT event, count() FROM events_unique GROUP BY event'"]
     if summary.rejected:
-        console.print(f'      sluice query --sink {where} "SELECT reason, detail FROM dead_letters LIMIT 10"', soft_wrap=True)
+        steps.append("query {} 'SELECT reason, detail FROM dead_letters LIMIT 10'")
+    for number, step in enumerate(steps):
+        where = f"--sink {shlex.quote(shared(sink).where)}"
+        command = step.format(where) if "{}" in step else f"{step} {where}"
+        console.print(f"{'      ' if number else 'Next: '}sluice {command}", highlight=False, markup=False, soft_wrap=True)
