@@ -11,7 +11,7 @@ from schemas.event import Event
 from transforms.dedupe.filter import DuplicateFilter
 
 SHARDS = 4  # what the embedded sink takes
-BATCH = 2_000 // SHARDS  # events of one shard in a batch of 5,000
+BATCH = 4_000 // SHARDS  # events of one shard in a batch of 4,000, what a block of a file holds
 DAY = 86_400_000_000
 
 

@@ -24,6 +24,7 @@ from transforms.sink import StoreUnique
 
 
 DEFAULT_SHARDS = 16
+BATCH_SIZE = 4_000  # messages: with smaller batches the keyed step's fixed costs show
 EMBEDDED_SHARDS = 4  # one process has all of them: fewer, larger batches are cheaper
 
 
@@ -109,7 +110,13 @@ def ingest(pipeline: beam.Pipeline, job: IngestJob) -> None:
 
     # Input
     read = pipeline | "ReadFiles" >> ReadFiles(
-        job.sources, run, started_at(job.run), range_bytes=job.range_bytes, allow_empty=job.allow_empty, ledger=ledger
+        job.sources,
+        run,
+        started_at(job.run),
+        range_bytes=job.range_bytes,
+        batch_size=BATCH_SIZE,
+        allow_empty=job.allow_empty,
+        ledger=ledger,
     )
     # Events. Persons are resolved between EnforceLimits and StoreUnique.
     parsed = read.messages | "ParseEvents" >> ParseEvents(job.registry)
