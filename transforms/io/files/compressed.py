@@ -46,7 +46,7 @@ def inflate_gzip(source: Readable, block: int) -> Iterator[bytes]:
     """
     stored = source.read(_STORED_BYTES)
     while stored:
-        if len(stored) < len(GZIP_MAGIC):
+        if len(stored) < len(GZIP_MAGIC):  # of a member after another
             stored += source.read(_STORED_BYTES)
         if not stored.startswith(GZIP_MAGIC):
             raise Undecodable(stored[:KEPT_BYTES])

@@ -15,7 +15,7 @@ class Readable(Protocol):
     """Bytes to be read in their order."""
 
     def read(self, size: int, /) -> bytes:
-        """Return the next bytes, at most `size`; none only at the end."""
+        """Return the next `size` bytes; fewer only at the end."""
 
 
 def read_exactly(source: Readable, size: int) -> bytes:
@@ -25,11 +25,8 @@ def read_exactly(source: Readable, size: int) -> bytes:
         Undecodable: there are fewer.
     """
     data = source.read(size)
-    while len(data) < size:
-        more = source.read(size - len(data))
-        if not more:
-            raise Undecodable()
-        data += more
+    if len(data) < size:
+        raise Undecodable()
     return data
 
 
@@ -67,11 +64,18 @@ class Source:
         self._file.close()
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, at most `size`; none only at the end of the file.
+        """Return the next `size` bytes; fewer only at the end of the file.
 
         Raises:
             Unavailable: the filesystem fails, or the file is shorter than it was.
         """
+        data = self._some(size)
+        while 0 < len(data) < size and (more := self._some(size - len(data))):
+            data += more
+        return data
+
+    def _some(self, size: int) -> bytes:
+        """Return bytes, as many as the filesystem gives at once."""
         try:
             data: bytes = self._file.read(size)
         except Exception as error:
