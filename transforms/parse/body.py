@@ -10,6 +10,7 @@ from schemas.limits import MAX_BODY_BYTES
 from schemas.reasons import Reason
 
 GZIP = b"\x1f\x8b"
+MAX_MEMBERS = 100  # of a gzip body: clients send one, and each costs a copy of what follows
 _LAYERS = 3  # a form of base64 of gzip
 _SPACE = b" \t\r\n"
 _GZIP_WINDOW = 31  # zlib's code for gzip with its header
@@ -43,6 +44,8 @@ def inflate(payload: bytes, limit: int = MAX_BODY_BYTES) -> bytes:
     parts: list[bytes] = []
     size = 0
     while payload:
+        if len(parts) == MAX_MEMBERS:
+            raise Rejected(Reason.MALFORMED_BODY, f"more than {MAX_MEMBERS} gzip members")
         member = zlib.decompressobj(_GZIP_WINDOW)
         try:
             parts.append(member.decompress(payload, limit + 1 - size))

@@ -183,6 +183,7 @@ def with_top_level(raw: bytes, fields: Fields, known: Properties) -> bytes:
         ("$unset", known.unset, fields.unset),
     ):
         if theirs is not NOTHING:
+            _check_stored(name, bytes(theirs))
             if mine is NOTHING:
                 added[name] = bytes(theirs)
             elif name != "$unset":
@@ -194,6 +195,14 @@ def with_top_level(raw: bytes, fields: Fields, known: Properties) -> bytes:
     inside = b",".join(b'"%s":%s' % (name.encode(), mend_escapes(value)) for name, value in added.items())
     rest = raw[1:].lstrip()
     return b"{" + inside + (b"" if rest == b"}" else b",") + rest
+
+
+def _check_stored(name: str, raw: bytes) -> None:
+    """Raise Rejected for JSON that would make the properties what they must not be: too deep, or no UTF-8."""
+    if is_deep(raw):
+        raise Rejected(Reason.MALFORMED_EVENT_PROPERTIES, f"{name} is nested deeper than {MAX_DEPTH}")
+    if not raw.isascii():
+        refuse_encoding(raw)
 
 
 def _merged(raw: bytes, name: str, theirs: bytes) -> bytes:

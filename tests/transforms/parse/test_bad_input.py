@@ -139,6 +139,31 @@ def test_of_duplicate_keys_the_last_counts() -> None:
     assert event_of(b'{"event": "a", "event": "b", "distinct_id": "d", "token": "phc_a"}').event == "b"
 
 
+def test_members_of_gzip_are_bounded() -> None:
+    assert inflate(gzip.compress(b"x") * 100) == b"x" * 100
+    with pytest.raises(Rejected, match="100 gzip members"):
+        inflate(gzip.compress(b"x") * 101)
+
+
+@pytest.mark.parametrize("properties", [b"{}", b'{"$set": {"b": 1}}'])
+@pytest.mark.parametrize(
+    ("theirs", "reason"),
+    [
+        (b'{"\xff": 1}', "malformed_body"),
+        (b'{"a": "\xff"}', "malformed_body"),
+        (nested(MAX_DEPTH + 1), "malformed_event_properties"),
+        (nested(5000), "malformed_event_properties"),
+    ],
+)
+def test_what_is_put_into_the_properties_is_checked_like_them(properties: bytes, theirs: bytes, reason: str) -> None:
+    bad = with_properties(properties)[:-1] + b', "$set": ' + theirs + b"}"
+    batch, _ = parse(b"[" + message() + b"," + bad + b"]")
+    assert len(batch.events) == 1
+    (letter,) = batch.letters
+    assert (letter.reason, letter.team_id, letter.index) == (reason, 1, 1)
+    assert bad in letter.body
+
+
 def test_a_form_of_many_fields_is_no_crash() -> None:
     assert letter_of(b"data=x" + b"&a=b" * 5_000).reason == "malformed_body"
 
