@@ -1,5 +1,7 @@
 """The registry file: what a good one means, and that a bad one is refused whole, with its path and the place of the mistake."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,3 +166,12 @@ def test_a_registry_that_is_open_knows_its_own_tokens_first() -> None:
     registry = Registry(by_token={"a": 7}, limits={}, open=True)
     assert registry.team_id("a") == 7
     assert registry.team_id("b") == OPEN_REGISTRY.team_id("b")
+
+
+def test_the_example_of_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "teams.md").read_text()
+    registry = parse(page.split("```toml\n")[1].split("```")[0])
+    assert registry.by_token == {"phc_acme": 1, "phc_acme_mobile": 1, "phc_umbrella": 2, "phc_umbrella_old": 2}
+    assert registry.limits_of(1) == TeamLimits(1_000_000)
+    assert registry.limits_of(2) == TeamLimits(50_000, frozenset({"phc_umbrella_old"}), frozenset({"load-test", "uptime-probe"}))
+    assert registry.dropped_tokens == {"phc_umbrella_old"}
