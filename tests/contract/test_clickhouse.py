@@ -258,6 +258,24 @@ def test_two_inserts_without_a_token_are_two(client: Client) -> None:
     assert counts(client) == (200, 200, 200)
 
 
+def test_repeated_inserts_do_not_depend_on_the_defaults_of_the_server(client: Client) -> None:
+    migrate(client)
+    defaults = {
+        "deduplicate_blocks_in_dependent_materialized_views": "0",
+        "deduplicate_insert_select": "'enable_even_for_bad_queries'",
+        "max_partitions_per_insert_block": "1",
+    }
+    for name, value in defaults.items():
+        client.command(f"SET {name} = {value}")
+
+    for token in ("one", "one", "", ""):
+        client.insert("events", events(100), token)
+
+    for name in defaults:
+        client.command(f"SET {name} = DEFAULT")
+    assert counts(client) == (300, 300, 300)
+
+
 def test_a_large_insert_is_one_block(client: Client) -> None:
     client.command("CREATE TABLE t (n UInt64) ENGINE = MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window = 10")
     rows = pa.table({"n": pa.array(np.arange(1_500_000, dtype=np.uint64))})
@@ -348,7 +366,9 @@ def test_statements_run_in_utc(client: Client) -> None:
     ]
 
 
-@pytest.mark.parametrize("output_format", ["TSV", "TSVRaw", "TSVWithNames", "CSV", "CSVWithNames", "JSONEachRow", "TSVWithNamesAndTypes"])
+@pytest.mark.parametrize(
+    "output_format", ["TSV", "TSVRaw", "TSVWithNames", "CSV", "CSVWithNames", "JSONEachRow", "TabSeparatedWithNamesAndTypes"]
+)
 @pytest.mark.parametrize(
     "sql",
     [

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 import pytest
+from clickhouse_driver.errors import UnexpectedPacketFromServerError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -117,6 +118,9 @@ def test_a_server_that_refuses_is_waited_for_and_then_unavailable() -> None:
         assert "attempts in 60 s" in text
         assert 59 <= time.now - start <= 61
         assert PASSWORD not in everything_about(caught.value)
+        # The driver's frames hold the password: tools that print variables must not reach them.
+        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
 
 
 def test_waits_grow_and_differ() -> None:
@@ -140,7 +144,7 @@ def test_a_server_that_hangs_is_unavailable(own_server: ClickHouseEngine | OldCl
 
     own_server.pause()
     for waiting in (client, client_of(own_server.url(), Patience(0), answer_timeout=0.3)):
-        with pytest.raises(Unavailable, match="did not answer to the query 'SELECT 2'"):
+        with pytest.raises(Unavailable, match="did not answer to the query 'SELECT 2': timed out"):
             waiting.rows("SELECT 2")
         waiting.close()
     own_server.resume()
@@ -171,6 +175,37 @@ def test_an_insert_waits_for_a_killed_server(own_server: ClickHouseEngine | OldC
     client.insert("t", large())
 
     assert client.rows("SELECT count(), uniq(n) FROM t") == [(1000, 1000)]
+
+
+def test_a_command_waits_for_a_killed_server(own_server: ClickHouseEngine | OldClickHouse) -> None:
+    client = client_of(own_server.url(), Time(own_server.start).patience())
+    client.command(SIMPLE)
+
+    own_server.kill()
+    client.command("INSERT INTO t SELECT 1, 'a'")
+
+    assert client.rows("SELECT count() FROM t") == [(1,)]
+
+
+def test_a_connection_that_lost_its_place_is_opened_again(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Time()
+    client = client_of(engine_url, time.patience())
+    assert client.rows("SELECT 1") == [(1,)]
+    (driver,) = client._idle
+    ping, errors = driver.connection.ping, iter([UnexpectedPacketFromServerError("expected Pong, got Data")])
+
+    def lost_at_first() -> bool:
+        for error in errors:
+            raise error
+        return bool(ping())
+
+    monkeypatch.setattr(driver.connection, "ping", lost_at_first)
+    old = driver.connection.socket
+
+    assert client.rows("SELECT 2") == [(2,)]
+
+    assert len(time.slept) == 1
+    assert driver.connection.socket is not old
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -69,8 +69,8 @@ class Proxy:
         with suppress(OSError):
             while data := link.client.recv(1 << 16):
                 room = self._room("request", link.sent)
+                link.sent += len(data)  # before the server can answer
                 link.server.sendall(data[:room])
-                link.sent += len(data)
                 if room is not None and room < len(data):
                     self._cut(link)
                     return

@@ -48,6 +48,11 @@ def quoted(name: str) -> str:
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
+def may_be_uuids(rows: pa.Table) -> bool:
+    """Return whether there is a column that is stored as a UUID if its target is one."""
+    return pa.binary(16) in rows.schema.types
+
+
 def is_uuid(column: pa.ChunkedArray, target: str) -> bool:
     """Return whether an Arrow column holds the bytes of UUIDs for a ClickHouse column of type `target`."""
     return target == "UUID" and bool(column.type == pa.binary(16))

@@ -66,7 +66,7 @@ class EmbeddedClient:
         blocks.refuse_nulls(rows)
         if rows.num_rows:
             what = f"insert of {rows.num_rows} rows into {table}"
-            block, select = _block(rows, self._types(table, what))
+            block, select = _block(rows, self._types(table, what) if blocks.may_be_uuids(rows) else {})
             sql = f"INSERT INTO {table} ({blocks.names(rows)}) SELECT {select} FROM Python(block) SETTINGS {_settings(rows, token)}"
             self._patience.persist(lambda: self._run(sql, "Native", what, block))
 
@@ -128,7 +128,7 @@ def _block(rows: pa.Table, types: dict[str, str]) -> tuple[pa.Table, str]:
 
 
 def _settings(rows: pa.Table, token: str) -> str:
-    """Return settings by which the rows are one block: a token counts for a block, and its order of rows."""
+    """Return settings by which the rows are one block, as a token is for one. A second thread would cost as much as it saves."""
     return (
         f"insert_deduplication_token = {literal(token or uuid4().hex)}, deduplicate_blocks_in_dependent_materialized_views = 1,"
         f" max_partitions_per_insert_block = 0, max_threads = 1, max_insert_threads = 1,"
@@ -187,4 +187,5 @@ def _cannot_open(path: str, text: str) -> SluiceError:
     if found := re.search(r"already initialized with path '(.*?)', cannot connect", text):
         hint = "one process can use one directory at a time: close the other client first"
         return ConfigError(f"chdb:{path}: this process has chdb:{found[1]} open", hint)
-    return ConfigError(f"chdb:{path}: cannot be opened: {text.splitlines()[0][:300]}", "is it a directory of chdb, or empty?")
+    hint = "is it in use elsewhere, or the directory of something else?"
+    return ConfigError(f"chdb:{path}: cannot be opened: {text.splitlines()[0][:300]}", hint)

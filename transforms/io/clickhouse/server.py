@@ -27,6 +27,16 @@ _KEEPALIVE = (60, 10, 3)
 _NO_CLICKHOUSE = ("expected Hello or Exception", "WRONG_VERSION_NUMBER")
 _NOT_TRUSTED = ("CERTIFICATE_VERIFY_FAILED", "[X509")
 
+# Errors after which a new connection may do.
+_LOST = (
+    OSError,
+    EOFError,
+    driver_errors.NetworkError,
+    driver_errors.SocketTimeoutError,
+    driver_errors.UnexpectedPacketFromServerError,
+    driver_errors.UnknownPacketFromServerError,
+)
+
 # The driver logs each failed attempt with a traceback; `Patience` logs it in a line.
 logging.getLogger("clickhouse_driver.connection").addFilter(lambda record: record.levelno >= logging.ERROR)
 
@@ -65,8 +75,8 @@ class ServerClient:
         refuse_values(sql)
         what = f"statement {summary(sql)!r}"
         with self._driver() as driver:
-            self._patience.persist(lambda: self._attempt(what, lambda: _revive(driver)))
-            self._attempt(what, lambda: driver.execute(sql, settings=_settings(driver)))
+            self._patience.persist(lambda: self._attempt(driver, what, lambda: _revive(driver)))
+            self._attempt(driver, what, lambda: driver.execute(sql, settings=_settings(driver)))
 
     def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
         """Insert all rows as one block."""
@@ -75,7 +85,7 @@ class ServerClient:
             what = f"insert of {rows.num_rows} rows into {table}"
             own = uuid4().hex
             with self._driver() as driver:
-                self._patience.persist(lambda: self._attempt(what, lambda: self._send(driver, table, rows, token, own)))
+                self._patience.persist(lambda: self._attempt(driver, what, lambda: self._send(driver, table, rows, token, own)))
 
     def formatted(self, sql: str, output_format: str) -> bytes:
         """Return a query's result as text, formatted by the server."""
@@ -90,8 +100,9 @@ class ServerClient:
     def _read(self, sql: str, text: bool) -> formats.Result:
         """Return names and types of a result's columns, and their values; none of these if it is empty."""
         refuse_values(sql)
+        what = f"query {summary(sql)!r}"
         with self._driver() as driver:
-            return self._patience.persist(lambda: self._attempt(f"query {summary(sql)!r}", lambda: _read(driver, sql, text)))
+            return self._patience.persist(lambda: self._attempt(driver, what, lambda: _read(driver, sql, text)))
 
     def _send(self, driver: Driver, table: str, rows: pa.Table, token: str, own: str) -> None:
         """Insert once, recognisable by `token`, or by `own` if there is none and the server can tell."""
@@ -128,16 +139,18 @@ class ServerClient:
             verify=target.verify,
             ca_certs=target.ca_certs or None,
             tcp_keepalive=_KEEPALIVE,
+            client_revision=MODERN,  # what is tested: no columns in sparse form, no events in the middle of an insert
         )
 
-    def _attempt(self, what: str, action: Callable[[], _T]) -> _T:
-        """Return what `action` returns, or raise the typed form of its error.
+    def _attempt(self, driver: Driver, what: str, action: Callable[[], _T]) -> _T:
+        """Return what `action` returns, or leave the connection and raise the typed form of its error.
 
         It is raised outside of the handler: the driver's error and its traceback, which hold the password, are not chained to it.
         """
         try:
             return action()
         except (driver_errors.Error, OSError, EOFError) as error:
+            driver.disconnect()
             problem = self._typed(what, error)
         raise problem
 
@@ -153,7 +166,7 @@ class ServerClient:
             )
         if any(sign in text for sign in _NOT_TRUSTED):
             return ConfigError(f"ClickHouse at {where} is not trusted: {text}", "name its authority: ca_certs=FILE, or verify=false")
-        if isinstance(error, OSError | EOFError | driver_errors.NetworkError | driver_errors.SocketTimeoutError):
+        if isinstance(error, _LOST):
             late = isinstance(error, TimeoutError | driver_errors.SocketTimeoutError)
             return Unavailable(f"ClickHouse at {where} did not answer to the {what}: {'timed out' if late else text or 'connection lost'}")
         return QueryError(f"ClickHouse at {where}, {what}: {text}", getattr(error, "code", None) or 0)
@@ -178,7 +191,7 @@ def _revive(driver: Driver) -> None:
 
 
 def _settings(driver: Driver, **settings: Any) -> dict[str, Any]:
-    """Return the settings of a statement. A server ignores those it does not know; one from before 2020 could not even skip them."""
+    """Return the settings of a statement: a server ignores those it does not know, but one from before 2020 gets none."""
     return {"session_timezone": "UTC", **settings} if _is_modern(driver) else {}
 
 
