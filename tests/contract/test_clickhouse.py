@@ -390,6 +390,8 @@ def test_statements_that_are_no_select_are_formatted(client: Client) -> None:
     client.command("CREATE TABLE some (n UInt64) ENGINE = MergeTree ORDER BY n")
 
     assert client.formatted("SHOW TABLES", "TSV") == b"some\n"
+    assert client.formatted("SHOW TABLES LIKE 'none'", "TSV") == b""
+    assert client.formatted("SHOW TABLES LIKE 'none'", "TSVWithNames") == b"name\n"
     assert client.formatted("EXISTS TABLE some", "CSV") == b"1\n"
     assert b"n\tUInt64" in client.formatted("DESCRIBE TABLE some", "TSVWithNames")
     assert client.formatted("TRUNCATE TABLE some", "TSV") == b""

@@ -21,7 +21,7 @@ import struct
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,15 +111,19 @@ class Engine:
         """Return the blocks of a result, the first one without rows."""
         native = self._run(sql)
         if native:
-            return [_header(*_blocks(native)[0]), *(raw for raw, _ in _blocks(native))]
+            blocks = _blocks(native)
+            return [_header(blocks[0][1]), *(raw for raw, _ in blocks)]
         if re.match(r"\s*(SELECT|WITH)\b", sql, re.IGNORECASE):
             return [self.header(f"(\n{sql}\n)")]
+        if re.match(r"\s*(SHOW|DESC|EXISTS|EXPLAIN)", sql, re.IGNORECASE):
+            names, types = self._run(sql, "TSVWithNamesAndTypes").decode().splitlines()
+            return [_header(list(zip(names.split("\t"), types.split("\t"), strict=True)))]
         return []
 
     def header(self, source: str) -> bytes:
         """Return the block without rows of a table or a subquery."""
         lines = self._run(f"DESCRIBE TABLE {source}", "TSVRaw").decode().splitlines()
-        return _header(b"", [tuple(line.split("\t")[:2]) for line in lines])
+        return _header([tuple(line.split("\t")[:2]) for line in lines])
 
     def insert(self, table: str, columns: str, native: bytes) -> None:
         """Insert blocks as one block. (chdb's streaming insert is no alternative: it keeps silent about errors of materialized views.)"""
@@ -211,7 +215,7 @@ def _string(text: str) -> bytes:
     return _varint(len(data)) + data
 
 
-def _header(_raw: bytes, columns: list[tuple[str, ...]]) -> bytes:
+def _header(columns: Sequence[tuple[str, ...]]) -> bytes:
     return _varint(len(columns)) + _varint(0) + b"".join(_string(name) + _string(kind) for name, kind in columns)
 
 

@@ -169,6 +169,18 @@ def test_a_shared_client_is_one(tmp_path: Path) -> None:
     close_all()
 
 
+def test_shared_clients_are_closed_together(tmp_path: Path) -> None:
+    first = shared(f"chdb:{tmp_path}/first")
+    first.command(ONE_ROW)
+
+    close_all()
+
+    with opened(tmp_path / "second") as second:
+        assert second.rows("SELECT 1") == [(1,)]
+    assert first.rows("SELECT n FROM t") == [(1,)]
+    first.close()
+
+
 def test_a_server_s_client_does_not_load_the_engine() -> None:
     program = "import sys; from transforms.io.clickhouse import shared; shared('clickhouse://host'); print('chdb' in sys.modules)"
 
