@@ -7,21 +7,20 @@ from uuid import UUID
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from transforms.io.files import ReadFiles, match
-from transforms.io.migrate import require_schema
-from transforms.parse import ParseEvents
 
 from schemas.errors import ConfigError
 from schemas.teams import OPEN
 from transforms import coders  # noqa: F401 - registers them
 from transforms.dedupe.filter import check_shards
 from transforms.io.clickhouse import shared
+from transforms.io.files import ReadFiles, match
+from transforms.io.migrate import require_schema
 from transforms.io.registry import RegistrySource, registry_source
 from transforms.limits import EnforceLimits
+from transforms.parse import ParseEvents
 from transforms.receipts import AcknowledgeReceipts, Ledger
 from transforms.runs import new_run, started_at
 from transforms.sink import StoreUnique
-
 
 DEFAULT_SHARDS = 16
 BATCH_SIZE = 4_000  # messages: with smaller batches the keyed step's fixed costs show

@@ -134,5 +134,5 @@ def test_read_files_keeps_to_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_argument_is_refused_when_it_is_given(make: Callable[[], beam.PTransform]) -> None:
-    with pytest.raises(ValueError, match="but must|must be"):
+    with pytest.raises(ValueError, match=r"but must|must be"):
         make()
