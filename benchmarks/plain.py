@@ -26,6 +26,6 @@ def run(files: list[str], sink: str) -> int:
             "INSERT INTO events (uuid, event, distinct_id, timestamp, properties)"
             f" SELECT uuid, event, distinct_id, timestamp, properties FROM file('{file}', 'JSONEachRow', '{COLUMNS}')"
             " SETTINGS date_time_input_format = 'best_effort', input_format_json_read_objects_as_strings = 1,"
-            " input_format_allow_errors_ratio = 0.1, max_partitions_per_insert_block = 0"
+            " input_format_allow_errors_num = 1000000000, max_partitions_per_insert_block = 0"
         )
     return stored(sink) - before

@@ -1,3 +1,9 @@
 """Fixtures for all tests."""
 
+from hypothesis import HealthCheck, settings
+
+# How long an example takes depends on the machine: no test is about that.
+settings.register_profile("sluice", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sluice")
+
 pytest_plugins = ["tests.servers.fixtures"]

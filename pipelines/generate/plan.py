@@ -156,8 +156,8 @@ def _check_truth(plan: Plan, truth: Path) -> None:
     if truth.is_dir():
         raise ConfigError(f"truth is {plan.truth!r}, which is a folder", "give a file")
     in_out = truth.resolve().parent == Path(plan.out).resolve()
-    if in_out and (truth.name == TEAMS_FILE or truth.name.startswith("events-")):
-        raise ConfigError(f"truth is {plan.truth!r}, a name that the load itself uses", "give another, as truth.jsonl")
+    if in_out and not truth.name.startswith("_"):
+        raise ConfigError(f"truth is {plan.truth!r}: who reads that folder reads it too", "put it elsewhere, or name it _truth.jsonl")
 
 
 def days_since_1970(plan: Plan) -> int:

@@ -8,11 +8,11 @@ from urllib.parse import parse_qs
 from schemas.errors import Rejected
 from schemas.limits import MAX_BODY_BYTES
 from schemas.reasons import Reason
+from transforms.parse.decode import SPACE
 
 GZIP = b"\x1f\x8b"
 MAX_MEMBERS = 100  # of a gzip body: clients send one, and each costs a copy of what follows
 _LAYERS = 3  # a form of base64 of gzip
-_SPACE = b" \t\r\n"
 _GZIP_WINDOW = 31  # zlib's code for gzip with its header
 
 
@@ -28,7 +28,7 @@ def unwrap(payload: bytes) -> bytes:
         if payload[:2] == GZIP:
             payload = inflate(payload)
             continue
-        payload = payload.strip(_SPACE).removeprefix(b"\xef\xbb\xbf")
+        payload = payload.strip(SPACE).removeprefix(b"\xef\xbb\xbf")
         if payload[:1] in (b"{", b"["):
             return payload
         payload = _decoded(payload)

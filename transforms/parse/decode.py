@@ -1,6 +1,7 @@
 """JSON to the fields that the rules read; everything else stays bytes."""
 
 import re
+from collections.abc import Iterator
 from hashlib import sha1
 from typing import Any, TypeVar
 
@@ -8,10 +9,11 @@ import msgspec
 from msgspec import Raw, field
 
 from schemas.errors import Rejected
-from schemas.limits import MAX_DEPTH
+from schemas.limits import MAX_BATCH_EVENTS, MAX_DEPTH
 from schemas.reasons import Reason
 
 NOTHING = Raw(b"")
+SPACE = b" \t\r\n"
 
 
 class Fields(msgspec.Struct, gc=False):
@@ -90,22 +92,99 @@ def properties_of(raw: bytes) -> Properties:
         raise refuse(error) from None
 
 
-def elements(raw: bytes) -> list[bytes]:
-    """Return the elements of a JSON array.
+def envelope_of(raw: bytes) -> Fields:
+    """Return the fields of a message. Of a batch, `batch` is a JSON array as it came, in which single events may be no JSON.
 
     Raises:
         Rejected: malformed_body.
         RecursionError: it is too deep.
     """
     try:
-        return [bytes(each) for each in _decode_list(raw)]
+        return _decode_fields(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        batch = _batch_in(raw)
+        if batch is None:
+            return _decode_patiently(raw, Fields)
+    fields = _decode_patiently(b"%b[]%b" % (raw[: batch.start], raw[batch.stop :]), Fields)
+    fields.batch = Raw(raw[batch])
+    return fields
+
+
+def elements(raw: bytes) -> list[bytes]:
+    """Return the elements of a JSON array as they came. If one of them is no JSON, the others are returned all the same.
+
+    Raises:
+        Rejected: malformed_body; body_too_large if there are more than MAX_BATCH_EVENTS.
+        RecursionError: it is too deep.
+    """
+    commas = raw.count(b",")
+    if commas > MAX_BATCH_EVENTS and commas > len(raw) // 20:  # rubbish, and too much of it to hold: no event is that small
+        return list(_split(raw))
+    try:
+        found = _decode_list(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if b"\\u" not in raw:
+        try:
+            return list(_split(raw))
+        except ValueError:
             raise refuse(error) from None
-        mended = mend_escapes(raw)
-        if mended == raw:
-            raise refuse(error) from None
-        return elements(mended)
+    if len(found) > MAX_BATCH_EVENTS:
+        raise _too_many()
+    return [bytes(each) for each in found]
+
+
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.S)
+_COMMA = ord(",")
+_BATCH_FOLLOWS = re.compile(rb"\s*:\s*\[")
+
+
+def _batch_in(raw: bytes) -> slice | None:
+    """Return where the value of an object's member `batch` is, if that is an array that ends."""
+    depth = 0
+    found = start = None
+    for token in _STRUCTURE.finditer(raw):
+        first = raw[token.start()]
+        if first in b"[{":
+            depth += 1
+        elif first in b"]}":
+            depth -= 1
+            if start is not None and depth == 1:
+                found, start = slice(start, token.end()), None
+        elif depth == 1 and token[0] == b'"batch"' and (value := _BATCH_FOLLOWS.match(raw, token.end())):
+            start = value.end() - 1
+    return found if depth == 0 else None
+
+
+def _split(raw: bytes) -> Iterator[bytes]:
+    """Yield what is between the commas of an array, be it JSON or not.
+
+    Raises:
+        ValueError: its brackets do not match.
+        Rejected: body_too_large.
+    """
+    depth = count = start = 0
+    for token in _STRUCTURE.finditer(raw):
+        first = raw[token.start()]
+        if first in b"[{":
+            depth += 1
+            if depth == 1:
+                start = token.end()
+            continue
+        if first in b"]}":
+            depth -= 1
+        if depth == 0 or (depth == 1 and first == _COMMA):
+            count += 1
+            if count > MAX_BATCH_EVENTS:
+                raise _too_many()
+            yield raw[start : token.start()].strip(SPACE)
+            start = token.end()
+            if depth == 0:
+                break
+    if depth or raw[start:].strip(SPACE):
+        raise ValueError("the brackets do not match")
+
+
+def _too_many() -> Rejected:
+    return Rejected(Reason.BODY_TOO_LARGE, f"the batch has more than {MAX_BATCH_EVENTS} events")
 
 
 def _decode_patiently(raw: bytes, kind: type[Kind]) -> Kind:

@@ -186,7 +186,7 @@ def with_top_level(raw: bytes, fields: Fields, known: Properties) -> bytes:
             _check_stored(name, bytes(theirs))
             if mine is NOTHING:
                 added[name] = bytes(theirs)
-            elif name != "$unset":
+            else:
                 raw = _merged(raw, name, bytes(theirs))
     if fields.ip is not None and known.ip is NOTHING:
         added["$ip"] = msgspec.json.encode(fields.ip)
@@ -206,12 +206,22 @@ def _check_stored(name: str, raw: bytes) -> None:
 
 
 def _merged(raw: bytes, name: str, theirs: bytes) -> bytes:
-    """Return properties whose object `name` also has the keys of another one that it lacks."""
+    """Return properties whose object or array `name` also has what only that of another place has."""
+    theirs = mend_escapes(theirs)
     try:
-        other = msgspec.json.decode(mend_escapes(theirs), type=dict[str, msgspec.Raw])
         whole = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-        mine = msgspec.json.decode(whole[name], type=dict[str, msgspec.Raw])
+        mine = whole[name]
+        if bytes(mine) == b"null":
+            merged: object = msgspec.Raw(theirs)
+        elif name == "$unset":
+            merged = list(dict.fromkeys(_names(mine) + _names(theirs)))
+        else:
+            merged = _objects(theirs) | _objects(mine)
     except msgspec.DecodeError:
-        return raw  # one of them is no object: that of the properties counts
-    whole[name] = msgspec.Raw(msgspec.json.encode({**other, **mine}))
+        return raw  # one of them has the wrong type: what the properties say counts
+    whole[name] = msgspec.Raw(msgspec.json.encode(merged))
     return msgspec.json.encode(whole)
+
+
+_names = msgspec.json.Decoder(list[str]).decode
+_objects = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

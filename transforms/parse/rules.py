@@ -14,7 +14,7 @@ from schemas.reasons import Limit, Reason, WarningType
 from schemas.teams import Registry
 from transforms.parse import fields as rules
 from transforms.parse.body import unwrap
-from transforms.parse.decode import NOTHING, Fields, Properties, Shallow, elements, fields_of, properties_of, refuse
+from transforms.parse.decode import NOTHING, Fields, Properties, Shallow, elements, envelope_of, fields_of, properties_of, refuse
 from transforms.parse.timestamps import event_time, parse_arrival, parse_time
 
 STEP = "ParseEvents"
@@ -58,7 +58,13 @@ class _Message:
             return self.payload
         if self.shallow is not None:
             raw = self.shallow.restored(raw)
-        known = {"api_key": self.token, "sent_at": self.envelope.sent_at, "historical_migration": self.envelope.historical_migration}
+        envelope = self.envelope
+        known = {
+            "api_key": self.token,
+            "sent_at": envelope.sent_at,
+            "$ignore_sent_at": envelope.ignore_sent_at,
+            "historical_migration": envelope.historical_migration,
+        }
         head = msgspec.json.encode({name: value for name, value in known.items() if value is not None})
         return head[:-1] + (b"," if len(head) > 2 else b"") + b'"batch":[' + raw + b"]}"
 
@@ -100,7 +106,7 @@ class _Parser:
             message.envelope = Fields()
             self._parse_list(raws, message)
             return
-        fields = fields_of(text)
+        fields = envelope_of(text)
         if fields.batch is not NOTHING:
             self._parse_batch(fields, message)
         elif len(text) > MAX_MESSAGE_BYTES:
@@ -158,8 +164,8 @@ class _Parser:
             if value is not None:
                 team = self._team(value)
             event = self._event(team, fields, raw, message, index)
-        except Rejected as error:
-            self._reject(error, team, raw, message, index)
+        except (Rejected, RecursionError) as error:
+            self._reject(_rejected(error), team, raw, message, index)
         else:
             self.events.append(event)
             self.received[event.team_id, event.arrival // HOUR] += 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import ciso8601
 
-from schemas.limits import MAX_FUTURE_SECONDS
+from schemas.limits import LATEST_ARRIVAL, MAX_FUTURE_SECONDS
 from schemas.reasons import WarningType
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -15,8 +15,6 @@ MAX_FUTURE = MAX_FUTURE_SECONDS * SECOND
 # What ClickHouse's DateTime64 holds: the years 1900 to 2299.
 EARLIEST = -2_208_988_800 * SECOND
 LATEST = 10_413_792_000 * SECOND - 1
-# What its DateTime holds, in which the ledger counts hours of arrival.
-LATEST_ARRIVAL = 2**32 * SECOND - 1
 
 _YEAR = re.compile(r"\s*[+-]?(\d+)-")
 

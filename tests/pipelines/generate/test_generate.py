@@ -30,8 +30,8 @@ def load(folder, **values):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_same_plan_gives_the_same_bytes_in_any_number_of_processes(tmp_path, shape):
-    plan = Plan(events=1_500, out=str(tmp_path / "1"), shape=shape, files=3, truth=str(tmp_path / "1" / "truth.jsonl"))
-    other = replace(plan, out=str(tmp_path / "2"), truth=str(tmp_path / "2" / "truth.jsonl"))
+    plan = Plan(events=1_500, out=str(tmp_path / "1"), shape=shape, files=3, truth=str(tmp_path / "1" / "_truth.jsonl"))
+    other = replace(plan, out=str(tmp_path / "2"), truth=str(tmp_path / "2" / "_truth.jsonl"))
     one, two = generate(plan, processes=1), generate(other, processes=2)
     assert digests(tmp_path / "1") == digests(tmp_path / "2")
     assert len(digests(tmp_path / "1")) == 5

@@ -55,7 +55,7 @@ def test_out_that_is_a_file_is_refused(tmp_path):
     assert file.read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["teams.toml", "events-truth.jsonl", "folder"])
+@pytest.mark.parametrize("name", ["teams.toml", "events-truth.jsonl", "truth.jsonl", "folder"])
 def test_a_truth_file_in_the_way_is_refused(tmp_path, name):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ConfigError, match="truth is"):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import Rejected
-from schemas.limits import MAX_BODY_BYTES, MAX_DEPTH
+from schemas.limits import MAX_BATCH_EVENTS, MAX_BODY_BYTES, MAX_DEPTH
 from tests.transforms.parse.helpers import event_of, letter_of, message, parse
 from transforms.parse.body import inflate
 
@@ -69,18 +69,37 @@ def test_neighbours_are_unharmed() -> None:
 
 def test_a_bad_event_is_all_that_a_batch_loses() -> None:
     bad = [b"5", b'"x"', b"{}", message(token=None, event=None), message(token=None, uuid="x"), with_properties(nested(5000))]
+    bad += [with_properties(b'{"a": NaN}'), b"nonsense", b'{"event": "\xff"}', b'{"event": "a\\ud800", "uuid": "x"}']
     good = message(token=None)
     items = [item for each in bad for item in (good, each)]
     body = b'{"api_key": "phc_a", "sent_at": "2026-11-01T12:00:00Z", "batch": [' + b",".join(items) + b"]}"
     batch, _ = parse(gzip.compress(body))
     assert len(batch.events) == len(bad)
-    assert [letter.index for letter in batch.letters] == [1, 3, 5, 7, 9, 11]
+    assert [letter.index for letter in batch.letters] == list(range(1, 2 * len(bad), 2))
     assert {letter.team_id for letter in batch.letters} == {1}
     for letter, original in zip(batch.letters, bad, strict=True):
         assert original in letter.body
         again = parse(letter.body)[0]  # it can be replayed as it is
         assert [(each.reason, each.team_id) for each in again.letters] == [(letter.reason, 1)]
         assert not again.events
+
+
+def test_a_batch_that_ends_early_is_lost_as_a_whole() -> None:
+    letter = letter_of(b'{"api_key": "phc_a", "batch": [' + message() + b', {"event": NaN}, {"event": "x')
+    assert letter.reason == "malformed_body"
+
+
+def test_what_stands_beside_a_bad_event_still_counts() -> None:
+    body = b'{"batch": ["]", {"batch": NaN}, ' + message(token=None) + b'], "note": "\\ud800", "api_key": "phc_a"}'
+    batch, _ = parse(body)
+    assert [event.team_id for event in batch.events] == [1]
+    assert [letter.index for letter in batch.letters] == [0, 1]
+
+
+@pytest.mark.parametrize("element", [b"1", b"{}", b"NaN"])
+def test_rubbish_does_not_become_a_flood_of_letters(element: bytes) -> None:
+    letter = letter_of(b"[" + b",".join([element] * (MAX_BATCH_EVENTS + 1)) + b"]")
+    assert letter.reason == "body_too_large"
 
 
 def test_just_deep_enough_is_accepted() -> None:

@@ -219,6 +219,23 @@ def test_what_clients_send_beside_the_properties_gets_into_them() -> None:
     assert json.loads(event_of(both).properties) == {"$set": {"a": 2, "b": 1}}
 
 
+@pytest.mark.parametrize(
+    ("name", "inside", "beside", "both"),
+    [
+        ("$set", None, {"a": 1}, {"a": 1}),
+        ("$set", {"a": 1}, None, {"a": 1}),
+        ("$set", [1], {"a": 1}, [1]),
+        ("$unset", ["a", "b"], ["b", "c"], ["a", "b", "c"]),
+        ("$unset", None, ["c"], ["c"]),
+        ("$unset", "a", ["c"], "a"),
+        ("$unset", ["c"], "a", ["c"]),
+    ],
+)
+def test_what_is_in_both_places_is_merged(name: str, inside: Any, beside: Any, both: Any) -> None:
+    payload = json.loads(message(properties={name: inside}))
+    assert json.loads(event_of(json.dumps({**payload, name: beside}).encode()).properties) == {name: both}
+
+
 def test_a_captured_message() -> None:
     inner = {"event": "e", "distinct_id": "inner", "uuid": UUID, "properties": {"x": 1}, "timestamp": "2026-11-01T11:00:00Z"}
     outer = {

@@ -56,7 +56,7 @@ def match(patterns: Sequence[str], allow_empty: bool = False) -> list[StoredFile
     for pattern in patterns:
         found = _matching(pattern)
         if not found and not allow_empty:
-            hint = f"check the path (a folder stands for {', '.join(FOLDER_PATTERNS)}), or use --allow_empty"
+            hint = f"check the path (a folder stands for {', '.join(FOLDER_PATTERNS)}), or allow it with --allow-empty"
             raise ConfigError(f"{pattern} matches no file", hint)
         files.update(found)
     return sorted(files)

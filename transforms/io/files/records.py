@@ -8,6 +8,7 @@ from uuid import UUID
 import ciso8601
 import msgspec
 
+from schemas.limits import LATEST_ARRIVAL
 from transforms.io.files.pieces import Piece
 
 # A record with one of these, the first that it has, is only the envelope of a raw message; unless it has an `event`.
@@ -129,13 +130,13 @@ def _object(text: str | bytes) -> msgspec.Raw | None:
 
 
 def to_arrival(value: Any, otherwise: int) -> int:
-    """Return an arrival time in microseconds since 1970; `otherwise` if the value is none.
+    """Return an arrival time in microseconds since 1970; `otherwise` if the value is none, or one that no table holds.
 
     Args:
         value: ISO 8601 text, a datetime (in UTC if it has no zone), or a number of seconds, milliseconds or microseconds.
     """
     arrival = _micros(value)
-    return arrival if arrival > 0 else otherwise
+    return arrival if 0 < arrival <= LATEST_ARRIVAL else otherwise
 
 
 def _micros(value: Any) -> int:

@@ -78,7 +78,7 @@ def test_a_pattern_without_a_file_is_refused_by_name(tmp_path: Path, pattern: st
     with pytest.raises(ConfigError, match="matches no file") as caught:
         match([str(tmp_path), f"{tmp_path}/{pattern}"])
     assert f"{tmp_path}/{pattern}" in caught.value.problem
-    assert "--allow_empty" in caught.value.hint
+    assert "--allow-empty" in caught.value.hint
 
 
 def test_a_pattern_may_match_nothing_if_that_is_allowed(tmp_path: Path) -> None:
