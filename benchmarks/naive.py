@@ -1,7 +1,6 @@
 """The pipeline that Beam's tutorials lead to: an event an element, `DeduplicatePerKey`, rows inserted by a DoFn."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +19,7 @@ ROWS = 10_000  # an insert
 SCHEMA = pa.schema([EVENTS.field(name) for name in ("uuid", "event", "distinct_id", "timestamp", "properties")])
 
 
-def _parse(line: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parse(line: str) -> list[tuple[str, dict[str, Any]]]:
     try:
         event = json.loads(line)
         row = {
@@ -31,8 +30,8 @@ def _parse(line: str) -> Iterator[tuple[str, dict[str, Any]]]:
             "properties": json.dumps(event["properties"]).encode(),
         }
     except (ValueError, KeyError, TypeError, RecursionError):
-        return  # the naive pipeline drops what is bad
-    yield f"{event.get('token')}:{event['uuid']}", row
+        return []  # the naive pipeline drops what is bad
+    return [(f"{event.get('token')}:{event['uuid']}", row)]
 
 
 class _Insert(beam.DoFn):
