@@ -18,6 +18,7 @@ from transforms.io.migrate import require_schema
 from transforms.io.registry import RegistrySource, registry_source
 from transforms.limits import EnforceLimits
 from transforms.parse import ParseEvents
+from transforms.persons import ApplyPersonProperties, ResolvePersons
 from transforms.receipts import AcknowledgeReceipts, Ledger
 from transforms.runs import new_run, started_at
 from transforms.sink import StoreUnique
@@ -106,6 +107,7 @@ def ingest(pipeline: beam.Pipeline, job: IngestJob) -> None:
     """
     run, sink = str(job.run), job.sink
     ledger = Ledger(sink, run)
+    log = not shared(sink).embedded
 
     # Input
     read = pipeline | "ReadFiles" >> ReadFiles(
@@ -117,10 +119,12 @@ def ingest(pipeline: beam.Pipeline, job: IngestJob) -> None:
         allow_empty=job.allow_empty,
         ledger=ledger,
     )
-    # Events. Persons are resolved between EnforceLimits and StoreUnique.
+    # Events
     parsed = read.messages | "ParseEvents" >> ParseEvents(job.registry)
     limited = parsed.batches | "EnforceLimits" >> EnforceLimits(job.registry, sink, run)
-    stored = limited | "StoreUnique" >> StoreUnique(sink, run, job.shards, log=not shared(sink).embedded)
+    resolved = limited | "ResolvePersons" >> ResolvePersons(sink, run, job.shards, log)
+    complete = resolved | "ApplyPersonProperties" >> ApplyPersonProperties(sink, run, job.shards, log)
+    stored = complete | "StoreUnique" >> StoreUnique(sink, run, job.shards, log)
     # Accounting
     reports = (read.reports, parsed.reports, stored) | "Reports" >> beam.Flatten()
     reports | "AcknowledgeReceipts" >> AcknowledgeReceipts(ledger)

@@ -4,6 +4,8 @@ from enum import IntEnum
 
 import msgspec
 
+from schemas.persons import NO_UUID, Fact, GroupFact
+
 
 class PersonMode(IntEnum):
     """`events.person_mode`, with PostHog's values."""
@@ -11,6 +13,9 @@ class PersonMode(IntEnum):
     FULL = 0
     PROPERTYLESS = 1
     FORCE_UPGRADE = 2
+
+
+PENDING = -(2**63)  # person_created_at of an event that ApplyPersonProperties completes
 
 
 class Event(msgspec.Struct, array_like=True, gc=False):
@@ -25,6 +30,13 @@ class Event(msgspec.Struct, array_like=True, gc=False):
         receipt, offset, index: where it came from: the receipt, the message's position in the source, and the
             event's place in that message. They name one delivery of one event.
         limited: the `schemas.reasons.Limit` that stops it, or "". Such an event is counted, not stored.
+        facts, group_facts: what it says of persons and groups, to be stored before it.
+        copied: campaign and app properties, as (place in COPIED, JSON) one after the other: what it says by the hour, and
+            a fact only where that is news.
+        groups: `$group_0` to `$group_4`, or nothing.
+        person_id: 16 bytes: of its distinct id's own person, then of the person that it was found to be. Zeros until then.
+        person_created_at: microseconds since 1970; 0 if there is no person, PENDING if the person is another's to tell.
+        person_properties: a JSON object.
     """
 
     team_id: int
@@ -41,6 +53,13 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     offset: int
     index: int
     limited: str = ""
+    facts: tuple[Fact, ...] = ()
+    group_facts: tuple[GroupFact, ...] = ()
+    groups: tuple[str, ...] = ()
+    copied: tuple[int | bytes, ...] = ()
+    person_id: bytes = NO_UUID
+    person_created_at: int = 0
+    person_properties: bytes = b"{}"
 
 
 class DeadLetter(msgspec.Struct, array_like=True):
@@ -92,9 +111,13 @@ class Batch(msgspec.Struct, array_like=True):
 
     Attributes:
         keys: 16 bytes an event, its `schemas.identity.unique_key`; empty until they are computed.
+        news: facts that the next person step must know, which are stored elsewhere.
+        facts: facts to store that belong to no event: copies, for workers to find.
     """
 
     events: list[Event] = []
     letters: list[DeadLetter] = []
     warnings: list[IngestionWarning] = []
     keys: bytes = b""
+    news: list[Fact] = []
+    facts: list[Fact] = []

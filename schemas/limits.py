@@ -3,6 +3,10 @@
 MAX_EVENT_NAME = 200  # characters; longer names are cut
 MAX_DISTINCT_ID = 200  # characters; longer ids are cut, up to
 MAX_ACCEPTED_DISTINCT_ID = 400  # characters; longer ids are rejected
+MAX_GROUP_KEY = 400  # characters; `$groupidentify` with a longer one is no fact
+MAX_GROUP_TYPES = 5
+MAX_PERSON_BYTES = 640 << 10  # of a person's properties as JSON; what is larger is shown with no more than
+TRIMMED_PERSON_BYTES = 512 << 10
 MAX_TOKEN_BYTES = 64
 MAX_MESSAGE_BYTES = 1_000_000  # one event, as JSON
 MAX_BODY_BYTES = 20_000_000  # one request body, also after it was inflated

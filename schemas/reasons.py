@@ -18,6 +18,9 @@ class Reason(Enum):
     INVALID_EVENT_UUID = "invalid_event_uuid"
     MALFORMED_EVENT_PROPERTIES = "malformed_event_properties"
     SCHEMA_VALIDATION_FAILED = "schema_validation_failed"  # a field has a type that cannot be used
+    INVALID_EVENT_WHEN_PROCESS_PERSON_PROFILE_IS_FALSE = (
+        "invalid_event_when_process_person_profile_is_false"  # a merge, which such an event cannot mean
+    )
     UNREADABLE_FILE = "unreadable_file"  # the rest of a source file that cannot be decoded
 
 
@@ -37,5 +40,12 @@ class WarningType(Enum):
     INVALID_EVENT_TIMESTAMP = "invalid_event_timestamp"  # could not be parsed: the arrival time is used
     IGNORED_INVALID_TIMESTAMP = "ignored_invalid_timestamp"  # out of range: the arrival time is used
     INVALID_PROCESS_PERSON_PROFILE = "invalid_process_person_profile"
+    MALFORMED_EVENT_PROPERTIES = "malformed_event_properties"  # `$set` and the like have the wrong type
+    INVALID_ANON_DISTINCT_ID = "invalid_anon_distinct_id"
+    INVALID_ALIAS = "invalid_alias"
+    CANNOT_MERGE_WITH_ILLEGAL_DISTINCT_ID = "cannot_merge_with_illegal_distinct_id"
+    CANNOT_MERGE_ALREADY_IDENTIFIED = "cannot_merge_already_identified"
+    PERSON_PROPERTIES_SIZE_VIOLATION = "person_properties_size_violation"
+    GROUP_KEY_TOO_LONG = "group_key_too_long"
     CLIENT_INGESTION_WARNING = "client_ingestion_warning"
     QUOTA_EXCEEDED = "quota_exceeded"  # ours: events over events_per_hour were limited

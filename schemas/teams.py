@@ -8,8 +8,10 @@ import msgspec
 
 from schemas.errors import ConfigError
 from schemas.identity import open_team_id
+from schemas.limits import MAX_GROUP_TYPES
 
 OPEN = "open"
+GROUP_TYPES = ("organization", "company", "project", "team", "instance")  # of a team that names none
 MAX_INT64 = 2**63 - 1  # `team_id` is an Int64 in all tables
 
 _Kind = TypeVar("_Kind")
@@ -36,6 +38,7 @@ class Registry(msgspec.Struct, frozen=True):
     limits: Mapping[int, TeamLimits]
     open: bool = False
     defaults: TeamLimits = TeamLimits()
+    group_types: Mapping[int, tuple[str, ...]] = {}
     dropped_tokens: frozenset[str] = frozenset()  # those in their own team's `drop_tokens`
 
     def team_id(self, token: str) -> int | None:
@@ -46,6 +49,10 @@ class Registry(msgspec.Struct, frozen=True):
     def limits_of(self, team_id: int) -> TeamLimits:
         """Return what a team may send."""
         return self.limits.get(team_id, self.defaults)
+
+    def group_types_of(self, team_id: int) -> tuple[str, ...]:
+        """Return a team's types of groups, in the order of the columns `$group_0` to `$group_4`."""
+        return self.group_types.get(team_id, GROUP_TYPES)
 
 
 OPEN_REGISTRY = Registry(by_token={}, limits={}, open=True)
@@ -60,6 +67,7 @@ class _TeamEntry(msgspec.Struct, forbid_unknown_fields=True):
     id: Annotated[int, msgspec.Meta(ge=1, le=MAX_INT64)]
     tokens: tuple[str, ...]
     name: str = ""
+    group_types: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_GROUP_TYPES)] = GROUP_TYPES
     limits: dict[str, Any] = {}
 
 
@@ -83,7 +91,8 @@ def parse_registry(text: bytes, path: str) -> Registry:
         raise ConfigError(f"the team registry {path} cannot be read: {error}", "see docs/teams.md for its form") from error
     by_token = _by_token(entries, path)
     dropped = frozenset(token for token, team in by_token.items() if token in limits[team].drop_tokens)
-    return Registry(by_token=by_token, limits=limits, defaults=defaults, dropped_tokens=dropped)
+    group_types = {entry.id: entry.group_types for entry in entries}
+    return Registry(by_token=by_token, limits=limits, defaults=defaults, group_types=group_types, dropped_tokens=dropped)
 
 
 def _convert(value: Any, kind: type[_Kind], where: str) -> _Kind:

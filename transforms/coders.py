@@ -26,6 +26,10 @@ class StructCoder(coders.Coder):
         """Return the record of some bytes."""
         return self._decoder.decode(encoded)
 
+    def estimate_size(self, value: Any) -> int:  # noqa: ARG002
+        """Return a guess: Beam asks while elements pass between fused steps, and encoding them just for that cost 3 us an event."""
+        return 1_000_000
+
     def is_deterministic(self) -> bool:
         """Return True."""
         return True

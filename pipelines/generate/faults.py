@@ -86,6 +86,7 @@ EVENT_FAULTS = (
         _nested(b'{"a":', b"}", MAX_DEPTH * 3 // 2),
         weight=4,
     ),
+    _event(Reason.INVALID_EVENT_WHEN_PROCESS_PERSON_PROFILE_IS_FALSE, "event", "$identify", "$create_alias", "$merge_dangerously"),
     _event(Reason.MESSAGE_SIZE_TOO_LARGE, "properties", {"blob": "x" * (MAX_MESSAGE_BYTES + 1)}, weight=1),
 )
 TOKEN_FAULTS = (
@@ -167,6 +168,8 @@ def spoiled(event: bytes, flaw: Flaw) -> bytes:
     if flaw.fault.part is Part.BODY:
         properties["text"] = _MARK
         return msgspec.json.encode(members)
+    if flaw.fault.reason is Reason.INVALID_EVENT_WHEN_PROCESS_PERSON_PROFILE_IS_FALSE:
+        properties["$process_person_profile"] = False
     members.pop(flaw.fault.field, None)
     if flaw.value is not UNSET:
         members[flaw.fault.field] = flaw.value

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from schemas.limits import MAX_GROUP_TYPES
+
 TIME = pa.timestamp("us", tz="UTC")
 UUID = pa.binary(16)  # most significant byte first
 
@@ -31,7 +33,28 @@ EVENTS = pa.schema(
         "_receipt": pa.uint64(),
         "_offset": pa.uint64(),
         "_index": pa.uint32(),
+        "person_id": UUID,
+        "person_created_at": TIME,
+        "person_properties": pa.binary(),
+        **{f"$group_{place}": pa.string() for place in range(MAX_GROUP_TYPES)},
     }
+)
+
+_REGISTER = {"order": pa.int64(), "uuid": UUID, "value": pa.binary()}
+FACTS = pa.schema(  # person_properties, person_links
+    {
+        "bucket": pa.uint8(),
+        "person_id": UUID,
+        "team_id": pa.int64(),
+        "distinct_id": pa.string(),
+        "kind": pa.int8(),
+        "key": pa.string(),
+        "own": pa.uint8(),
+        **_REGISTER,
+    }
+)
+GROUP_FACTS = pa.schema(  # group_properties
+    {"team_id": pa.int64(), "group_type": pa.string(), "group_key": pa.string(), "kind": pa.int8(), "key": pa.string(), **_REGISTER}
 )
 
 RECEIPTS = pa.schema(

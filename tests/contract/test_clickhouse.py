@@ -75,7 +75,7 @@ def events(count: int, seed: int = 1) -> pa.Table:
         "_index": range(count),
         "team_id": [1 + i % 3 for i in range(count)],
     }
-    empty = {pa.string(): "", pa.bool_(): False}
+    empty = {pa.string(): "", pa.bool_(): False, pa.binary(): b"", tables.UUID: bytes(16)}
     return pa.Table.from_arrays(
         [pa.array(columns.get(field.name, [empty.get(field.type, 0)] * count), field.type) for field in tables.EVENTS],
         schema=tables.EVENTS,

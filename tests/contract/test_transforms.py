@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 import pytest
 from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from schemas.event import Batch, Event
+from schemas.event import PENDING, Batch, Event
 from schemas.message import Messages
 from schemas.outcomes import Outcome, Report, Tally
+from schemas.persons import person_id
 from transforms import coders  # noqa: F401
 from transforms.dedupe import DropDuplicates
 from transforms.io.clickhouse import close_all, shared
@@ -23,6 +25,7 @@ from transforms.io.migrate import migrate
 from transforms.io.registry import FileRegistry, OpenRegistry
 from transforms.limits import EnforceLimits
 from transforms.parse import ParseEvents
+from transforms.persons import ApplyPersonProperties, ResolvePersons
 from transforms.receipts import AcknowledgeReceipts, Ledger
 from transforms.runs import new_run
 from transforms.sink import StoreUnique
@@ -31,6 +34,7 @@ NOW = 1_795_000_000_000_000
 RUN = str(new_run(NOW))
 
 EVENT = Event(1, bytes(15) + b"\x01", "e", "blocked", NOW, NOW, b"{}", "", False, 0, 7, 0, 0)
+WAITING = msgspec.structs.replace(EVENT, person_id=person_id(1, "blocked"), person_created_at=PENDING)
 MESSAGE = b'{"event": "e", "distinct_id": "d", "token": "phc_a", "uuid": "0190a1b2-0000-7000-8000-000000000001"}'
 
 
@@ -56,6 +60,13 @@ TRANSFORMS: list[tuple[str, Make, Any, set[str]]] = [
     ("EnforceLimits", lambda sink, registry: EnforceLimits(registry, sink, RUN), Batch([EVENT]), {"EnforceLimits"}),
     ("DropDuplicates", lambda sink, registry: DropDuplicates(4), Batch([EVENT]), {"SplitByShard", "DropDuplicates"}),
     ("StoreUnique", lambda sink, registry: StoreUnique(sink, RUN, 4), Batch([EVENT]), {"SplitByShard", "StoreUnique"}),
+    ("ResolvePersons", lambda sink, registry: ResolvePersons(sink, RUN, 4), Batch([EVENT]), {"SplitById", "ResolvePersons"}),
+    (
+        "ApplyPersonProperties",
+        lambda sink, registry: ApplyPersonProperties(sink, RUN, 4),
+        Batch([WAITING]),
+        {"SplitByPerson", "ApplyPersonProperties"},
+    ),
     (
         "AcknowledgeReceipts",
         lambda sink, registry: AcknowledgeReceipts(Ledger(sink, RUN)),
@@ -128,6 +139,8 @@ def test_read_files_keeps_to_the_same(tmp_path: Path) -> None:
     [
         lambda: StoreUnique("chdb:x", RUN, shards=3),
         lambda: DropDuplicates(shards=0),
+        lambda: ResolvePersons("chdb:x", RUN, shards=3),
+        lambda: ApplyPersonProperties("chdb:x", RUN, shards=3),
         lambda: EnforceLimits(OpenRegistry(), "chdb:x", RUN, refresh=0),
         lambda: ReadFiles([], RUN, NOW, range_bytes=0),
         lambda: AcknowledgeReceipts(Ledger("chdb:x", RUN), shards=0),

@@ -67,4 +67,4 @@ class _DropDuplicatesFn(beam.DoFn):
         shard, batch = element
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         verdicts = _filter(self._job, self._shards).judge(shard, batch.events, batch.keys, time_ns() // 1000, head, logs)
-        yield Batch([batch.events[place] for place in verdicts.new], batch.letters, batch.warnings)
+        yield Batch([batch.events[place] for place in verdicts.new], batch.letters, batch.warnings, b"", batch.news, batch.facts)

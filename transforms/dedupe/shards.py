@@ -9,7 +9,7 @@ from schemas.identity import BUCKETS, unique_key
 
 
 def split(batch: Batch, shards: int) -> Iterator[tuple[int, Batch]]:
-    """Yield (shard, batch) with the events of each shard and their keys. Dead letters and warnings go with the first one.
+    """Yield (shard, batch) with the events of each shard and their keys. What belongs to no event goes with the first one.
 
     Args:
         batch: of events in any order; it is not changed.
@@ -24,10 +24,10 @@ def split(batch: Batch, shards: int) -> Iterator[tuple[int, Batch]]:
             part = parts[key[0] // width] = ([], [])
         part[0].append(event)
         part[1].append(key)
-    letters, warnings = batch.letters, batch.warnings
+    letters, warnings, facts = batch.letters, batch.warnings, batch.facts
     for shard, (events, keys) in parts.items() or [(0, ([], []))]:
-        yield shard, Batch(events, letters, warnings, b"".join(keys))
-        letters, warnings = [], []
+        yield shard, Batch(events, letters, warnings, b"".join(keys), facts=facts)
+        letters, warnings, facts = [], [], []
 
 
 class SplitByShard(beam.PTransform):

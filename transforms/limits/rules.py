@@ -51,7 +51,7 @@ class Limiter:
             return batch
         events = list(batch.events)
         for place, limit in limited.items():
-            events[place] = msgspec.structs.replace(events[place], limited=limit.value, properties=b"")
+            events[place] = msgspec.structs.replace(events[place], limited=limit.value, properties=b"", facts=(), group_facts=(), copied=())
         return Batch(events, batch.letters, [*batch.warnings, *warnings], batch.keys)
 
     def _enforce_quotas(

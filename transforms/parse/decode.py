@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from hashlib import sha1
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Raw, field
 
 from schemas.errors import Rejected
 from schemas.limits import MAX_BATCH_EVENTS, MAX_DEPTH
+from schemas.persons import APP, CAMPAIGN
 from schemas.reasons import Reason
 
 NOTHING = Raw(b"")
@@ -54,12 +55,26 @@ class Properties(msgspec.Struct, gc=False):
     set_once: Raw = field(name="$set_once", default=NOTHING)
     unset: Raw = field(name="$unset", default=NOTHING)
     warning: Any = field(name="$$client_ingestion_warning_message", default=None)
+    groups: Raw = field(name="$groups", default=NOTHING)
 
+
+# Properties, and those that are copied to the person wherever they are.
+_Known = cast(
+    type[Properties],
+    msgspec.defstruct(
+        "_Known",
+        [(f"copied_{place}", Raw, field(name=name, default=NOTHING)) for place, name in enumerate(CAMPAIGN + APP)],
+        bases=(Properties,),
+        gc=False,
+    ),
+)
+_OWN = len(Properties.__struct_fields__)
+_NOTHING_COPIED = (NOTHING,) * len(CAMPAIGN + APP)
 
 Kind = TypeVar("Kind", Fields, Properties)
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
-_decode_properties = msgspec.json.Decoder(Properties).decode
+_decode_properties = msgspec.json.Decoder(_Known).decode
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -87,9 +102,21 @@ def properties_of(raw: bytes) -> Properties:
     try:
         return _decode_properties(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _decode_patiently(raw, Properties)
+        return _decode_patiently(raw, _Known)
     except RecursionError as error:
         raise refuse(error) from None
+
+
+def copied_of(known: Properties) -> tuple[int | bytes, ...]:
+    """Return the campaign and app properties that are there and not null: (place in COPIED, JSON) one after the other."""
+    values = msgspec.structs.astuple(known)[_OWN:]
+    if values == _NOTHING_COPIED:
+        return ()
+    found: list[int | bytes] = []
+    for place, raw in enumerate(values):
+        if raw is not NOTHING and (value := bytes(raw)) != b"null":
+            found += (place, value)
+    return tuple(found)
 
 
 def envelope_of(raw: bytes) -> Fields:
@@ -194,7 +221,7 @@ def _decode_patiently(raw: bytes, kind: type[Kind]) -> Kind:
         Rejected: malformed_body if it is no JSON object.
     """
     texts = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
-    raws = {name for name, hint in kind.__annotations__.items() if hint is Raw}
+    raws = {known.name for known in msgspec.structs.fields(kind) if known.type is Raw}
     try:
         found = _decode_object(mend_escapes(raw))
         return kind(**{name: found[text] if name in raws else _value(found[text]) for name, text in texts if text in found})

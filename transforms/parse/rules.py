@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from schemas.errors import Rejected
-from schemas.event import Batch, DeadLetter, Event, IngestionWarning
+from schemas.event import Batch, DeadLetter, Event, IngestionWarning, PersonMode
 from schemas.limits import MAX_BODY_BYTES, MAX_DEPTH, MAX_DISTINCT_ID, MAX_EVENT_NAME, MAX_MESSAGE_BYTES
 from schemas.message import Messages
 from schemas.outcomes import Outcome, Report, Tally
@@ -14,8 +14,20 @@ from schemas.reasons import Limit, Reason, WarningType
 from schemas.teams import Registry
 from transforms.parse import fields as rules
 from transforms.parse.body import unwrap
-from transforms.parse.decode import NOTHING, Fields, Properties, Shallow, elements, envelope_of, fields_of, properties_of, refuse
+from transforms.parse.decode import (
+    NOTHING,
+    Fields,
+    Properties,
+    Shallow,
+    copied_of,
+    elements,
+    envelope_of,
+    fields_of,
+    properties_of,
+    refuse,
+)
 from transforms.parse.timestamps import event_time, parse_arrival, parse_time
+from transforms.persons.facts import MERGES, SILENT, SPEAKING, add_facts, group_columns, without_person
 
 STEP = "ParseEvents"
 HOUR = 3_600_000_000  # microseconds
@@ -178,12 +190,17 @@ class _Parser:
             raise Rejected(Reason.MALFORMED_EVENT_PROPERTIES, f"nested deeper than {MAX_DEPTH}")
         properties = rules.properties(bytes(fields.properties))
         known = properties_of(properties)
+        whole = rules.with_top_level(properties, fields, known)
+        if whole is not properties:
+            properties, known = whole, properties_of(whole)
         token = fields.token or fields.dollar_token or fields.api_key or message.token or known.token
         if not team:
             team = self._team(token)
         name = rules.event_name(fields.event)
         identity = rules.distinct_id(_first(fields.distinct_id, fields.dollar_distinct_id, known.distinct_id))
         uuid = rules.uuid(fields.uuid)
+        if known.profile is False and name in MERGES:
+            raise Rejected(Reason.INVALID_EVENT_WHEN_PROCESS_PERSON_PROFILE_IS_FALSE, f"{name} with $process_person_profile false")
         sent_at = message.sent_at
         if sent_at is not None and (known.ignore_sent_at is True or fields.ignore_sent_at is True):
             sent_at = None
@@ -197,7 +214,7 @@ class _Parser:
             identity if len(identity) <= MAX_DISTINCT_ID else identity[:MAX_DISTINCT_ID],
             time,
             message.arrival,
-            rules.with_top_level(properties, fields, known),
+            properties,
             known.elements_chain if type(known.elements_chain) is str else "",
             message.historical,
             rules.person_mode(known.profile, identity),
@@ -207,6 +224,8 @@ class _Parser:
         )
         if self._dropped and rules.token(token) in self._dropped:
             event.limited = Limit.DROP_TOKENS.value
+        else:
+            self._add_facts(event, known)
         if (
             time_warning is not None
             or len(name) > MAX_EVENT_NAME
@@ -216,6 +235,26 @@ class _Parser:
         ):
             self._warn_about(event, name, identity, fields, known, time_warning)
         return event
+
+    def _add_facts(self, event: Event, known: Properties) -> None:
+        """Put in what the event says of persons; nothing, if it is without one."""
+        says_more = known.set is not NOTHING or known.set_once is not NOTHING or known.unset is not NOTHING
+        if event.person_mode == PersonMode.FULL:
+            if event.event not in SILENT:
+                event.copied = copied_of(known)
+            if known.groups is not NOTHING:
+                event.groups = group_columns(bytes(known.groups), self._registry.group_types_of(event.team_id))
+            if says_more or event.event in SPEAKING:
+
+                def warn(kind: WarningType, field: str, value: Any) -> None:
+                    self._warn_event(event, kind, field, value)
+
+                add_facts(event, warn)
+            return
+        if event.event in MERGES:
+            self._warn_event(event, WarningType.CANNOT_MERGE_WITH_ILLEGAL_DISTINCT_ID, "distinct_id", event.distinct_id)
+        if says_more or known.groups is not NOTHING:
+            event.properties = without_person(event.properties)
 
     def _made_uuid(self, fields: Fields, raw: bytes, message: _Message, index: int) -> bytes:
         """Return a uuid that holds no time of reading: that differs the next time."""

@@ -1,34 +1,65 @@
 """Records as the columns of their tables."""
 
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.event import DeadLetter, Event, IngestionWarning
+from schemas.limits import MAX_GROUP_TYPES
 from schemas.outcomes import Outcome, Report, Tally
-from schemas.tables import DEAD_LETTERS, EVENTS, INGESTION_WARNINGS
+from schemas.persons import Fact, GroupFact, Kind, person_id
+from schemas.tables import DEAD_LETTERS, EVENTS, FACTS, GROUP_FACTS, INGESTION_WARNINGS
 
 HOUR = 3_600_000_000  # microseconds
 
-_SOURCES = {"_timestamp": "arrival", "_receipt": "receipt", "_offset": "offset", "_index": "index"}
+_FIELDS = {"_timestamp": "arrival", "_receipt": "receipt", "_offset": "offset", "_index": "index"}  # of a record, for a column
+_GROUPS = [f"$group_{place}" for place in range(MAX_GROUP_TYPES)]
 
 
 def event_rows(events: Sequence[Event]) -> pa.Table:
     """Return rows of `events`."""
-    return _table(events, EVENTS)
+    if not events:
+        return EVENTS.empty_table()
+    fields = _fields(events)
+    groups = fields["groups"]
+    if any(groups):
+        padded = [(*group, *_NO_GROUPS[len(group) :]) for group in groups]
+        fields.update(zip(_GROUPS, zip(*padded, strict=True), strict=True))
+    else:
+        fields.update(dict.fromkeys(_GROUPS, [""] * len(events)))
+    return _table(fields, EVENTS)
+
+
+_NO_GROUPS = ("",) * MAX_GROUP_TYPES
+
+
+def fact_rows(facts: Sequence[Fact]) -> pa.Table:
+    """Return rows of `person_properties` or `person_links`."""
+    fields = _fields(facts)
+    fields["bucket"] = [person[0] for person in fields["person"]]
+    fields["person_id"] = fields["person"]
+    fields["own"] = [int(fact.kind != Kind.CREATED and fact.person == person_id(fact.team_id, fact.distinct_id)) for fact in facts]
+    return _table(fields, FACTS)
+
+
+def group_rows(facts: Sequence[GroupFact]) -> pa.Table:
+    """Return rows of `group_properties`."""
+    return _table(_fields(facts), GROUP_FACTS)
 
 
 def letter_rows(letters: Sequence[DeadLetter]) -> pa.Table:
     """Return rows of `dead_letters`."""
-    return _table(letters, DEAD_LETTERS)
+    return _table(_fields(letters), DEAD_LETTERS)
 
 
 def warning_rows(warnings: Sequence[IngestionWarning]) -> pa.Table:
     """Return rows of `ingestion_warnings`."""
-    return _table(warnings, INGESTION_WARNINGS, {"timestamp": "arrival"})
+    fields = _fields(warnings)
+    fields["timestamp"] = fields["arrival"]
+    return _table(fields, INGESTION_WARNINGS)
 
 
 def stored_reports(rows: pa.Table) -> list[Report]:
@@ -43,10 +74,12 @@ def stored_reports(rows: pa.Table) -> list[Report]:
     return list(reports.values())
 
 
-def _table(records: Sequence[Any], schema: pa.Schema, sources: dict[str, str] = _SOURCES) -> pa.Table:
-    named = {**_SOURCES, **sources}
-    columns = [
-        pa.array([get(record) for record in records], field.type)
-        for field, get in ((field, attrgetter(named.get(field.name, field.name))) for field in schema)
-    ]
+def _fields(records: Sequence[msgspec.Struct]) -> dict[str, Sequence[Any]]:
+    """Return the values of each field, all records (one at least) transposed at once."""
+    values = zip(*map(msgspec.structs.astuple, records), strict=True)
+    return dict(zip(records[0].__struct_fields__, values, strict=True))
+
+
+def _table(fields: dict[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
+    columns = [pa.array(fields[_FIELDS.get(field.name, field.name)], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)

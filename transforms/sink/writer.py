@@ -1,4 +1,4 @@
-"""The writer: dead letters and warnings first, events next, and then, when all of them are stored, the reports of what became of them."""
+"""The writer: dead letters, warnings and facts first, events next, and when all are stored, the reports of what became of them."""
 
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from schemas.event import Batch, DeadLetter, Event, IngestionWarning
 from schemas.outcomes import Outcome, Report, Tally
+from schemas.persons import PROPERTIES, Fact, GroupFact
 from transforms.dedupe.filter import Verdicts
-from transforms.sink.rows import event_rows, letter_rows, stored_reports, warning_rows
+from transforms.sink.rows import event_rows, fact_rows, group_rows, letter_rows, stored_reports, warning_rows
 
 
 class Inserter(Protocol):
@@ -46,6 +47,12 @@ class Writer:
         block.bytes += sum(len(letter.body) for letter in batch.letters)
         for letter in batch.letters:
             block.count(letter, Outcome.REJECTED, letter.reason)
+        block.facts += batch.facts
+        for event in events:
+            if event.facts:  # of duplicates too: the first may be another receipt's, and not stored yet
+                block.facts += event.facts
+            if event.group_facts:
+                block.group_facts += event.group_facts
         new = [events[place] for place in verdicts.new]
         block.events += new
         block.bytes += sum([len(event.properties) for event in new])
@@ -96,6 +103,8 @@ class _Block:
         self.events: list[Event] = []
         self.letters: list[DeadLetter] = []
         self.warnings: list[IngestionWarning] = []
+        self.facts: list[Fact] = []
+        self.group_facts: list[GroupFact] = []
         self.bytes = 0
         self._counts: Counter[tuple[int, int, int, int, str]] = Counter()
 
@@ -109,6 +118,13 @@ class _Block:
             client.insert("dead_letters", letter_rows(self.letters), token=uuid4().hex)
         if self.warnings:
             client.insert("ingestion_warnings", warning_rows(self.warnings), token=uuid4().hex)
+        properties = [fact for fact in self.facts if fact.kind in PROPERTIES]
+        links = [fact for fact in self.facts if fact.kind not in PROPERTIES]
+        for table, facts in (("person_properties", properties), ("person_links", links)):
+            if facts:
+                client.insert(table, fact_rows(facts), token=uuid4().hex)
+        if self.group_facts:
+            client.insert("group_properties", group_rows(self.group_facts), token=uuid4().hex)
         reports = self._counted()
         if self.events:
             rows = event_rows(self.events)

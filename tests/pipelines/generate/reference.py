@@ -205,7 +205,12 @@ def _event_problem(event: dict[str, Any], seen: Seen) -> str | None:
         return "missing_event_name"
     if not isinstance(properties, dict) or properties.get("nested") == "too deep":
         return "malformed_event_properties"
-    return _distinct_id_problem(event, properties, seen) or _uuid_problem(event)
+    return _distinct_id_problem(event, properties, seen) or _uuid_problem(event) or _merge_problem(event, properties)
+
+
+def _merge_problem(event: dict[str, Any], properties: dict[str, Any]) -> str | None:
+    is_merge = event["event"] in ("$identify", "$create_alias", "$merge_dangerously")
+    return "invalid_event_when_process_person_profile_is_false" if is_merge and properties.get("$process_person_profile") is False else None
 
 
 def _distinct_id_problem(event: dict[str, Any], properties: dict[str, Any], seen: Seen) -> str | None:

@@ -1,0 +1,141 @@
+"""The person of each event of a shard of distinct ids, and the properties of those that stand for themselves."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from schemas.event import PENDING, Batch, Event, PersonMode
+from schemas.limits import MAX_PERSON_BYTES
+from schemas.persons import NO_UUID, PROPERTIES, Fact, Kind
+from schemas.reasons import WarningType
+from transforms.persons.facts import HOUR, copied_facts
+from transforms.persons.known import NEVER, KnownIds, KnownPersons, Times
+
+Warn = Callable[[Event, WarningType, dict[str, str]], None]
+
+
+def resolve(ids: KnownIds, batch: Batch, warn: Warn, warn_of_merge: Callable[[Fact], None]) -> Batch:
+    """Return a batch whose events have their person; those with `person_created_at` PENDING lack the person's properties.
+
+    Facts that are no news to the tables are left out.
+
+    Args:
+        ids: what is known of the shard; it is changed.
+        batch: events of the shard with the `person_id` of their own distinct id, and as `news` the merges whose source is of the shard.
+        warn: called with an event whose person has too many properties.
+        warn_of_merge: called with each merge that does not hold.
+    """
+    events = [event for event in batch.events if not event.limited]
+    full = [event for event in events if event.person_mode == PersonMode.FULL]
+    rows = ids.rows(b"".join([event.person_id for event in full]))
+    news: list[Fact] = []
+    # Merges first, so that what came with them is the target's already.
+    news += _identify(ids, full, rows.tolist())
+    news += _merge(ids, batch.news, warn_of_merge)
+    news += _see(ids, full, rows)
+    pending = ids.is_pending[rows].tolist()
+    for event, row, is_pending in zip(full, rows.tolist(), pending, strict=True):
+        if (event.facts or event.copied) and not is_pending:
+            learn(ids, row, event, event.person_id, warn)
+    for event, row, is_pending in zip(full, rows.tolist(), pending, strict=True):
+        _stamp(ids, row, event, is_pending)
+    if len(full) < len(events):
+        _upgrade(ids, [event for event in events if event.person_mode != PersonMode.FULL])
+    return Batch(batch.events, batch.letters, batch.warnings, batch.keys, news, batch.facts)
+
+
+def _identify(ids: KnownIds, events: Sequence[Event], rows: Sequence[int]) -> Iterable[Fact]:
+    for event, row in zip(events, rows, strict=True):
+        if not event.facts:
+            continue
+        for fact in event.facts:
+            if fact.kind == Kind.IDENTIFIED:
+                was_pending = ids.is_pending[row]
+                if not ids.identify(row, -fact.order):
+                    event.facts = tuple(other for other in event.facts if other is not fact)
+                elif not was_pending:
+                    yield from _handed(ids, row, event.team_id, event.distinct_id, event.person_id)
+
+
+def _merge(ids: KnownIds, merges: Sequence[Fact], warn: Callable[[Fact], None]) -> Iterable[Fact]:
+    rows = ids.rows(b"".join([fact.person for fact in merges])).tolist()
+    for row, fact in zip(rows, merges, strict=True):
+        if not ids.merge(row, fact):
+            warn(fact)
+        yield from _handed(ids, row, fact.team_id, fact.distinct_id, fact.person)
+
+
+def _handed(ids: KnownIds, row: int, team_id: int, distinct_id: str, own: bytes) -> Iterable[Fact]:
+    """Yield what the person shard must know of an id that is no longer its own master; and forget it here."""
+    if not ids.is_pending[row]:
+        return
+    person = ids.targets.get(row, own)
+    if ids.seen[row] != NEVER:
+        yield _created(team_id, distinct_id, int(ids.seen[row]), person)
+    for (kind, key), (order, uuid, value) in ids.record(row).registers.items():
+        yield Fact(team_id, distinct_id, kind, key, order, uuid, value, person)
+    ids.forget(row)
+
+
+def _created(team_id: int, distinct_id: str, time: int, person: bytes) -> Fact:
+    return Fact(team_id, distinct_id, Kind.CREATED, "", -time, NO_UUID, b"", person)
+
+
+def _see(ids: KnownIds, events: Sequence[Event], rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Iterable[Fact]:
+    """Remember when ids were seen; an event that is the first of its id says so."""
+    times: Times = np.array([min(event.timestamp, event.arrival) for event in events], np.int64)
+    for place in np.flatnonzero(ids.see(rows, times)).tolist():
+        event, row, time = events[place], int(rows[place]), int(times[place])
+        team, who, own = event.team_id, event.distinct_id, event.person_id
+        event.facts = (Fact(team, who, Kind.FIRST_SEEN, "", -time, NO_UUID, b"", own), *event.facts)
+        if ids.is_pending[row]:
+            yield _created(team, who, time, ids.targets.get(row, own))
+
+
+def learn(persons: KnownPersons, row: int, event: Event, own: bytes, warn: Warn) -> None:
+    """Merge the properties that an event tells of its person, and leave in the event what is news.
+
+    Args:
+        persons: who is known; it is changed.
+        row: the person's.
+        event: the event, with its person's id.
+        own: person id of the event's own distinct id.
+        warn: called if the person has too many properties.
+    """
+    told = [fact for fact in event.facts if fact.kind in PROPERTIES]
+    if event.copied:
+        order = min(event.timestamp, event.arrival)
+        if not persons.has_heard(row, order, hash((own, order // HOUR, event.copied))):
+            told += copied_facts(event, event.person_id)
+        event.copied = ()
+    if not told:
+        return
+    news, too_large = persons.add(row, told, own)
+    others = [fact for fact in event.facts if fact.kind not in PROPERTIES]
+    event.facts = (*others, *(fact if fact.person == event.person_id else with_person(fact, event.person_id) for fact in news))
+    if too_large is not None:
+        details = {"field": "person_properties", "value": f"{too_large.size} bytes", "limit": f"{MAX_PERSON_BYTES} bytes"}
+        warn(event, WarningType.PERSON_PROPERTIES_SIZE_VIOLATION, details)
+
+
+def _stamp(ids: KnownIds, row: int, event: Event, is_pending: bool) -> None:
+    if is_pending:
+        event.person_id = ids.targets.get(row, event.person_id)
+        event.person_created_at = PENDING
+    else:
+        event.person_created_at = int(ids.seen[row])
+        event.person_properties = ids.properties(row)
+
+
+def _upgrade(ids: KnownIds, events: Sequence[Event]) -> None:
+    """Give personless events the person of their distinct id, if that is known to have one."""
+    for event, row in zip(events, ids.find(b"".join([event.person_id for event in events])).tolist(), strict=True):
+        if row >= 0 and (ids.is_pending[row] or ids.seen[row] != NEVER):
+            event.person_mode = PersonMode.FORCE_UPGRADE
+            _stamp(ids, row, event, bool(ids.is_pending[row]))
+
+
+def with_person(fact: Fact, person: bytes) -> Fact:
+    """Return a fact as it is stored under another person."""
+    return msgspec.structs.replace(fact, person=person)
