@@ -4,11 +4,14 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from schemas.errors import ConfigError, Unavailable
+from schemas.errors import ConfigError, SluiceError
+
+if TYPE_CHECKING:
+    from transforms.io.clickhouse import Client
 
 PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -23,7 +26,7 @@ def _typed_failures(command: Callable[..., None]) -> Callable[..., None]:
         except ConfigError as error:
             click.echo(f"sluice: {error}", err=True)
             sys.exit(2)
-        except Unavailable as error:
+        except SluiceError as error:
             click.echo(f"sluice: {error}", err=True)
             sys.exit(1)
 
@@ -57,6 +60,17 @@ def _configure_logging() -> None:
 def main() -> None:
     """Take raw product-analytics events to correct ClickHouse tables, and prove that none is missing."""
     _configure_logging()
+
+
+def _existing(sink: str) -> "Client":
+    """Return the client of a sink that has tables."""
+    from transforms.io.clickhouse import shared
+    from transforms.io.migrate import schema_version
+
+    client = shared(sink)
+    if not schema_version(client):
+        raise ConfigError(f"{client.where} has no tables", "run `sluice ingest` or `sluice migrate` first, and check --sink")
+    return client
 
 
 @main.command(
@@ -183,6 +197,38 @@ def query(sink: str, output_format: str, sql: str) -> None:
 
 @main.command(
     **_help(
+        "Give events the person of now where a merge came later than they did. Safe beside a running ingest, and to run again.",
+        "sluice squash --sink chdb:db --dry-run",
+    )
+)
+@SINK
+@click.option("--dry-run", is_flag=True, help="Only count what would be rewritten.")
+@JSON
+@_typed_failures
+def squash(sink: str, dry_run: bool, as_json: bool) -> None:
+    """Rewrite the persons of events."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from pipelines.squash import squash as run_squash
+    from transforms.io.migrate import require_schema
+
+    client = _existing(sink)
+    require_schema(client)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("squashing", total=None)
+        summary = run_squash(client, dry_run, lambda done, total: bars.update(task, completed=done, total=total))
+    if as_json:
+        _json(summary)
+    else:
+        would = "would be rewritten" if dry_run else "rewritten"
+        click.echo(f"{summary.rows:,} events of {summary.distinct_ids:,} distinct ids {would}, in {summary.seconds:.1f} s")
+        click.echo(f"{summary.partitions:,} partitions, {summary.skipped:,} of them unchanged since they were squashed")
+
+
+@main.command(
+    **_help(
         "Prove from the tables that every event of every receipt ended in one outcome and is still there; exit 1 if not.",
         "sluice audit --sink chdb:db --since 2026-11-01 --team 3",
     )
@@ -200,12 +246,8 @@ def audit(sink: str, since: Any, until: Any, team: int | None, grace: int | None
 
     from pipelines.audit import Scope
     from pipelines.audit import audit as run_audit
-    from transforms.io.clickhouse import shared
-    from transforms.io.migrate import schema_version
 
-    client = shared(sink)
-    if not schema_version(client):
-        raise ConfigError(f"{client.where} has no tables", "run `sluice ingest` or `sluice migrate` first, and check --sink")
+    client = _existing(sink)
     first, last = (None if moment is None else int(moment.replace(tzinfo=UTC).timestamp()) for moment in (since, until))
     result = run_audit(client, Scope(first, last, team, grace if grace is not None else 0 if client.embedded else 3600))
     if as_json:
