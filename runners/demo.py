@@ -9,17 +9,28 @@ from rich.console import Console
 
 from pipelines.audit import audit
 from pipelines.generate import Plan, generate
+from pipelines.squash import squash
 from runners.ingest import run_ingest, show_next_steps, show_summary
-from transforms.io.clickhouse import shared
+from transforms.io.clickhouse import Client, shared
 
 QUERY = """
 SELECT event, count() AS events, uniq(distinct_id) AS ids, min(timestamp) AS first, max(timestamp) AS last
 FROM events_unique GROUP BY event ORDER BY events DESC LIMIT 8
 """
 
+# Who saw a page, signed up, and bought: counted by browser, by the person known when the event came, and by the person of now.
+FUNNEL = """
+SELECT '{label}' AS counted_by, countIf(level > 0) AS saw_a_page, countIf(level > 1) AS signed_up, countIf(level > 2) AS purchased
+FROM
+(
+    SELECT windowFunnel(2592000)(toDateTime(timestamp), event = '$pageview', event = 'signed up', event = 'purchase') AS level
+    FROM {table} GROUP BY team_id, {id}
+)
+"""
+
 
 def run_demo(events: int, keep: str | None) -> bool:
-    """Generate, ingest, query, ingest again and audit; return whether everything balanced and came out as generated.
+    """Generate, ingest, query, squash, ingest again and audit; return whether everything balanced and came out as generated.
 
     Args:
         events: how many to generate.
@@ -46,13 +57,20 @@ def _demo(events: int, folder: Path, keep: bool) -> bool:
     show_summary(console, sink, run, first)
 
     console.rule("3. What an analyst sees: events_unique")
-    console.print(shared(sink).formatted(QUERY, "PrettyCompactMonoBlock").decode(), highlight=False, soft_wrap=True)
+    _show(console, shared(sink), QUERY)
 
-    console.rule("4. The same files again: nothing new is stored")
+    client = shared(sink)
+    console.rule("4. Persons: a funnel that is wrong without merges")
+    _show(console, client, " UNION ALL ".join([_funnel("distinct_id"), _funnel("person_id"), _funnel("person_id", "events_resolved")]))
+    summary = squash(client)
+    console.print(f"sluice squash: {summary.rows:,} events had come before their person was known, and have it now", soft_wrap=True)
+    _show(console, client, _funnel("person_id"))
+
+    console.rule("5. The same files again: nothing new is stored")
     _, second = run_ingest(PipelineOptions([], **options), quiet)
     console.print(f"stored {second.stored:,}, duplicate {second.duplicate:,}, of {second.received:,} received")
 
-    console.rule("5. sluice audit: received = stored + duplicate + limited + rejected, and every stored row is there")
+    console.rule("6. sluice audit: received = stored + duplicate + limited + rejected, and every stored row is there")
     result = audit(shared(sink))
     for name in ("received", "stored", "duplicate", "limited", "rejected"):
         console.print(f"{name:>10}  {getattr(result, name):>12,}")
@@ -65,3 +83,12 @@ def _demo(events: int, folder: Path, keep: bool) -> bool:
     else:
         console.print("to look around afterwards: sluice demo --keep FOLDER")
     return result.balanced and as_expected and second.stored == 0
+
+
+def _funnel(column: str, table: str = "events_unique") -> str:
+    label = f"{column} of {table}"
+    return FUNNEL.format(label=label, table=table, id=column)
+
+
+def _show(console: Console, client: Client, sql: str) -> None:
+    console.print(client.formatted(sql, "PrettyCompactMonoBlock").decode(), highlight=False, soft_wrap=True)

@@ -115,7 +115,8 @@ class KnownPersons:
     def load(self, persons: Sequence[bytes], orders: Sequence[int]) -> None:
         """Take in when persons were first seen, as columns: ids, and minus the order time."""
         if persons:
-            np.minimum.at(self.seen, self.rows(b"".join(persons)), -np.array(orders, np.int64))
+            rows = self.rows(b"".join(persons))  # which may make the column grow
+            np.minimum.at(self.seen, rows, -np.array(orders, np.int64))
 
     def learn(self, facts: Iterable[Fact]) -> None:
         """Take in facts that are stored, or were once learned."""
