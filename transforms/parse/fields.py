@@ -10,7 +10,8 @@ from schemas.errors import Rejected
 from schemas.event import PersonMode
 from schemas.limits import MAX_ACCEPTED_DISTINCT_ID, MAX_DEPTH, MAX_TOKEN_BYTES
 from schemas.reasons import Reason
-from transforms.parse.decode import NOTHING, Fields, Properties, is_deep, mend_escapes
+from transforms.escapes import mend_escapes
+from transforms.parse.decode import NOTHING, Fields, Properties, is_deep
 
 CUT = 200  # characters of a value that a message shows
 

@@ -10,7 +10,7 @@ from schemas.event import Event
 from schemas.limits import MAX_ACCEPTED_DISTINCT_ID, MAX_DISTINCT_ID, MAX_GROUP_KEY
 from schemas.persons import COPIED, NO_UUID, Fact, GroupFact, Kind, initial, person_id
 from schemas.reasons import WarningType
-from transforms.parse.decode import mend_escapes
+from transforms.escapes import mend_escapes
 
 HOUR = 3_600_000_000  # microseconds
 

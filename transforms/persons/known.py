@@ -10,7 +10,8 @@ from transforms.persons.registers import Record, Shown, shown
 from transforms.state.key_table import KeyTable, Rows, grown
 
 NEVER = 2**63 - 1
-CACHED_BYTES = 32 << 20  # of properties as JSON, a shard
+CACHED_BYTES = 16 << 20  # of properties as JSON, a shard; each costs
+ENTRY_BYTES = 140  # besides its text
 SOURCE_BYTES = 8  # of a person id: tells one distinct id of a person from another
 
 Times = NDArray[np.int64]
@@ -75,7 +76,7 @@ class KnownPersons:
         if found.is_trimmed:
             record.keep(found.keys)
         self._records[row] = record.packed()
-        self._shown_bytes -= len(self._shown.pop(row, b""))
+        self._drop(row)
         self._remember(row, found.json)
         return news, found if found.is_trimmed else None
 
@@ -110,7 +111,7 @@ class KnownPersons:
     def forget(self, row: int) -> None:
         """Drop a person's properties."""
         self._records[row] = None
-        self._shown_bytes -= len(self._shown.pop(row, b""))
+        self._drop(row)
 
     def load(self, persons: Sequence[bytes], orders: Sequence[int]) -> None:
         """Take in when persons were first seen, as columns: ids, and minus the order time."""
@@ -140,9 +141,14 @@ class KnownPersons:
 
     def _remember(self, row: int, json: bytes) -> None:
         self._shown[row] = json
-        self._shown_bytes += len(json)
+        self._shown_bytes += len(json) + ENTRY_BYTES
         while self._shown_bytes > CACHED_BYTES:
-            self._shown_bytes -= len(self._shown.pop(next(iter(self._shown))))
+            self._drop(next(iter(self._shown)))
+
+    def _drop(self, row: int) -> None:
+        json = self._shown.pop(row, None)
+        if json is not None:
+            self._shown_bytes -= len(json) + ENTRY_BYTES
 
     def _grow(self, count: int) -> None:
         self.seen = grown(self.seen, count, NEVER)
