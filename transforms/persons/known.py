@@ -6,12 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.persons import PROPERTIES, Fact, Kind, person_id
-from transforms.persons.registers import Record, Shown, shown
+from transforms.persons.registers import Record, Shown, json_of, shown
 from transforms.state.key_table import KeyTable, Rows, grown
 
 NEVER = 2**63 - 1
-CACHED_BYTES = 16 << 20  # of properties as JSON, a shard; each costs
-ENTRY_BYTES = 140  # besides its text
 SOURCE_BYTES = 8  # of a person id: tells one distinct id of a person from another
 
 Times = NDArray[np.int64]
@@ -31,8 +29,6 @@ class KnownPersons:
         self._records: list[bytes | None] = []
         self._claims: Times = np.zeros(self._table.capacity, np.int64)  # what was said last by the hour, as a hash, and since when
         self._claimed: Times = np.zeros(self._table.capacity, np.int64)
-        self._shown: dict[int, bytes] = {}  # properties as JSON of persons asked for lately
-        self._shown_bytes = 0
 
     def __len__(self) -> int:
         return self._table.count
@@ -75,9 +71,7 @@ class KnownPersons:
         found = shown(record.registers)
         if found.is_trimmed:
             record.keep(found.keys)
-        self._records[row] = record.packed()
-        self._drop(row)
-        self._remember(row, found.json)
+        self._records[row] = record.packed(found)
         return news, found if found.is_trimmed else None
 
     def has_heard(self, row: int, order: int, claim: int) -> bool:
@@ -95,14 +89,8 @@ class KnownPersons:
 
     def properties(self, row: int) -> bytes:
         """Return a person's properties as a JSON object."""
-        found = self._shown.get(row)
-        if found is None:
-            packed = self._records[row]
-            if packed is None:
-                return b"{}"
-            found = shown(Record(packed).registers).json
-            self._remember(row, found)
-        return found
+        packed = self._records[row]
+        return b"{}" if packed is None else json_of(packed)
 
     def record(self, row: int) -> Record:
         """Return the registers of a person's properties."""
@@ -111,7 +99,6 @@ class KnownPersons:
     def forget(self, row: int) -> None:
         """Drop a person's properties."""
         self._records[row] = None
-        self._drop(row)
 
     def load(self, persons: Sequence[bytes], orders: Sequence[int]) -> None:
         """Take in when persons were first seen, as columns: ids, and minus the order time."""
@@ -138,17 +125,6 @@ class KnownPersons:
 
     def _keeps_properties(self, row: int) -> bool:  # noqa: ARG002
         return True
-
-    def _remember(self, row: int, json: bytes) -> None:
-        self._shown[row] = json
-        self._shown_bytes += len(json) + ENTRY_BYTES
-        while self._shown_bytes > CACHED_BYTES:
-            self._drop(next(iter(self._shown)))
-
-    def _drop(self, row: int) -> None:
-        json = self._shown.pop(row, None)
-        if json is not None:
-            self._shown_bytes -= len(json) + ENTRY_BYTES
 
     def _grow(self, count: int) -> None:
         self.seen = grown(self.seen, count, NEVER)
