@@ -24,8 +24,7 @@ def apply_properties(persons: KnownPersons, batch: Batch, warn: Warn) -> Batch:
     for event, row in zip(waiting, rows, strict=True):
         if event.facts or event.copied:
             learn(persons, row, event, person_id(event.team_id, event.distinct_id), warn)
-    for event, row in zip(waiting, rows, strict=True):
-        seen = int(persons.seen[row])
+    for event, row, seen in zip(waiting, rows, persons.seen[rows].tolist(), strict=True):
         event.person_created_at = seen if seen != NEVER else min(event.timestamp, event.arrival)
         event.person_properties = persons.properties(row)
     return Batch(batch.events, batch.letters, batch.warnings, batch.keys, [], facts)

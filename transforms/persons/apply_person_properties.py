@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from time import time_ns
 
 import apache_beam as beam
@@ -71,7 +72,7 @@ class _ApplyPersonPropertiesFn(beam.DoFn):
         waiting = [event for event in batch.events if event.person_created_at == PENDING]
         warnings = Warnings(batch.warnings)
         applied = apply_properties(persons, batch, warnings.of_event)
-        changes = [*applied.facts, *(fact for event in waiting for fact in event.facts if fact.kind in PROPERTIES)]
+        changes = chain(applied.facts, (fact for event in waiting for fact in event.facts if fact.kind in PROPERTIES))
         self._shards.put(shard, persons, changes, time_ns() // 1000, head, (log_0, log_1))
         applied.warnings = warnings.all()
         yield applied

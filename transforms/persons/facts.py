@@ -1,6 +1,7 @@
 """What an event says of persons and groups, and of nothing but the event (docs/persons.md, "Which events say what")."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -13,6 +14,7 @@ from schemas.reasons import WarningType
 from transforms.escapes import mend_escapes
 
 HOUR = 3_600_000_000  # microseconds
+SHORT = 500  # bytes of `$groups` that are kept in mind
 
 IDENTIFY, ALIAS, FORCE, SET, GROUP = "$identify", "$create_alias", "$merge_dangerously", "$set", "$groupidentify"
 MERGES = frozenset({IDENTIFY, ALIAS, FORCE})
@@ -195,12 +197,19 @@ def _label(raw: Raw) -> str:
     return text if text[:1] in set("-0123456789") else ""
 
 
-def group_columns(raw: bytes, group_types: Sequence[str]) -> tuple[str, ...]:
+def group_columns(raw: bytes, group_types: tuple[str, ...]) -> tuple[str, ...]:
     """Return `$group_0` ... of an event from its `$groups`; empty where it has none."""
     if raw[:1] != b"{":
         return ()
+    return _short_columns(raw, group_types) if len(raw) <= SHORT else _columns(raw, group_types)
+
+
+def _columns(raw: bytes, group_types: tuple[str, ...]) -> tuple[str, ...]:
     found = _decode_object(raw)
     return tuple(_label(found[kind])[:MAX_GROUP_KEY] if kind in found else "" for kind in group_types)
+
+
+_short_columns = lru_cache(maxsize=4096)(_columns)  # a user's groups come with each event
 
 
 def without_person(properties: bytes) -> bytes:

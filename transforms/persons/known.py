@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.persons import PROPERTIES, Fact, Kind, person_id
-from transforms.persons.registers import Record, Shown, json_of, shown
+from transforms.persons.registers import Record, Shown, json_of
 from transforms.state.key_table import KeyTable, Rows, grown
 
 NEVER = 2**63 - 1
@@ -68,9 +68,7 @@ class KnownPersons:
         news = [fact for fact in facts if record.add(fact, source[:SOURCE_BYTES])]
         if not news:
             return [], None
-        found = shown(record.registers)
-        if found.is_trimmed:
-            record.keep(found.keys)
+        found = record.shown()
         self._records[row] = record.packed(found)
         return news, found if found.is_trimmed else None
 

@@ -1,6 +1,6 @@
 """Registers, merged and read: what facts come to (docs/persons.md)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -9,8 +9,8 @@ from schemas.limits import MAX_PERSON_BYTES, TRIMMED_PERSON_BYTES
 from schemas.persons import PROTECTED, Fact, Kind
 
 Register = tuple[int, bytes, bytes]  # order, uuid, value: of two, the greater stands
-Key = tuple[int, str]  # kind, key
 
+_SET, _ONCE = int(Kind.SET), int(Kind.ONCE)
 _NULL = b"null"
 _encode_key = msgspec.json.Encoder().encode
 
@@ -20,32 +20,28 @@ def register_of(fact: Fact) -> Register:
     return fact.order, fact.uuid, fact.value
 
 
-def standing(chosen: Register | None, once: Register | None) -> Kind | None:
+def standing(chosen: Register | None, once: Register | None) -> Register | None:
     """Return which of a property's registers `set` and `once` has its value, None if it has no value."""
     if chosen is None:
-        return Kind.ONCE if once is not None else None
+        return once
     if chosen[2] and chosen[2] != _NULL:
-        return Kind.SET
+        return chosen
     if once is not None and -once[0] > chosen[0]:
-        return Kind.ONCE
-    return Kind.SET if chosen[2] else None
-
-
-def properties_of(registers: Mapping[Key, Register]) -> dict[str, Kind]:
-    """Return which register of each property has its value, in the order of keys by bytes. Properties without a value are left out."""
-    found: dict[str, Kind] = {}
-    for key in sorted({key for _, key in registers}, key=str.encode):
-        kind = standing(registers.get((Kind.SET, key)), registers.get((Kind.ONCE, key)))
-        if kind is not None:
-            found[key] = kind
-    return found
+        return once
+    return chosen if chosen[2] else None
 
 
 class Shown(NamedTuple):
-    """Properties as they are shown: a JSON object, the register of each member in its order, and the bytes that it would have in full."""
+    """Properties as they are shown.
+
+    Attributes:
+        json: a JSON object, its keys in sorted order.
+        kinds: which register each member has its value from: SET or ONCE.
+        size: how many bytes the object would have in full.
+    """
 
     json: bytes
-    keys: list[Key]
+    kinds: dict[str, int]
     size: int
 
     @property
@@ -54,25 +50,33 @@ class Shown(NamedTuple):
         return self.size > MAX_PERSON_BYTES
 
 
-def shown(registers: Mapping[Key, Register]) -> Shown:
-    """Return properties as a JSON object, trimmed if it is over the limit: protected keys first, then the others as long as they fit."""
-    kinds = properties_of(registers)
-    members = {key: _encode_key(key) + b":" + registers[kind, key][2] for key, kind in kinds.items()}
-    size = _size(members.values())
+def shown(sets: Mapping[str, Register], onces: Mapping[str, Register]) -> Shown:
+    """Return properties as a JSON object, trimmed if it is over the limit: protected keys first, then the others as long as they fit.
+
+    Args:
+        sets, onces: registers by the property's name.
+    """
+    kinds: dict[str, int] = {}
+    members: dict[str, bytes] = {}
+    size = 2
+    for key in sorted(sets.keys() | onces.keys()):  # by code point, which is the order of UTF-8's bytes too
+        chosen, once = sets.get(key), onces.get(key)
+        found = standing(chosen, once)
+        if found is not None:
+            kinds[key] = _SET if found is chosen else _ONCE
+            member = members[key] = b"%b:%b" % (_encode_key(key), found[2])
+            size += len(member) + 1
+    size -= bool(members)
     if size > MAX_PERSON_BYTES:
         members = _trimmed(members)
-    return Shown(b"{" + b",".join(members.values()) + b"}", [(kinds[key], key) for key in members], size)
-
-
-def _size(members: Iterable[bytes]) -> int:
-    sizes = [len(member) for member in members]
-    return sum(sizes) + max(len(sizes), 1) + 1
+        kinds = {key: kinds[key] for key in members}
+    return Shown(b"{%b}" % b",".join(members.values()), kinds, size)
 
 
 def _trimmed(members: Mapping[str, bytes]) -> dict[str, bytes]:
     left = TRIMMED_PERSON_BYTES - 1
     kept = set()
-    for key in sorted(members, key=lambda key: (key not in PROTECTED, key.encode())):
+    for key in sorted(members, key=lambda key: (key not in PROTECTED, key)):
         left -= len(members[key]) + 1
         if left < 0:
             break
@@ -103,34 +107,50 @@ class Record:
     Kept packed: the JSON that is shown, its length in front, and behind it all else, some 50 bytes.
     """
 
+    __slots__ = ("_registers", "_sources")
+
     def __init__(self, packed: bytes = b"") -> None:
-        self.registers: dict[Key, Register] = {}
-        self.sources: dict[Key, bytes] = {}
+        self._registers: tuple[dict[str, Register], dict[str, Register]] = ({}, {})  # SET, ONCE
+        self._sources: tuple[dict[str, bytes], dict[str, bytes]] = ({}, {})
         if packed:
             self._unpack(packed)
 
     def _unpack(self, packed: bytes) -> None:
         json = json_of(packed)
         found = _decode(memoryview(packed)[LENGTH_BYTES + len(json) :])
-        entries = [(number, key, bytes(value)) for number, (key, value) in zip(found.shown, _decode_object(json).items(), strict=True)]
-        for number, key, value in entries + found.hidden:
-            time, uuid, self.sources[number & 1, key] = found.origins[number >> 1]
-            self.registers[number & 1, key] = (-time if number & 1 else time, uuid, value)
+        members = _decode_object(json)
+        entries = list(zip(found.shown, members, map(bytes, members.values()), strict=True))
+        for number, key, value in entries + found.hidden if found.hidden else entries:
+            time, uuid, source = found.origins[number >> 1]
+            kind = number & 1
+            self._registers[kind][key] = (-time if kind else time, uuid, value)
+            self._sources[kind][key] = source
+
+    def __iter__(self) -> Iterator[tuple[int, str, Register]]:
+        """Yield kind, key and content of each register."""
+        for kind, registers in enumerate(self._registers):
+            for key, register in registers.items():
+                yield kind, key, register
 
     def add(self, fact: Fact, source: bytes) -> bool:
         """Merge a fact; return whether it may be news to the tables."""
-        key, register = (fact.kind, fact.key), register_of(fact)
-        known = self.registers.get(key)
+        kind, key, register = fact.kind, fact.key, (fact.order, fact.uuid, fact.value)
+        known = self._registers[kind].get(key)
         if known is None or register > known:
-            self.registers[key], self.sources[key] = register, source
+            self._registers[kind][key] = register
+            self._sources[kind][key] = source
             return True
-        return self.sources[key] != source
+        return self._sources[kind][key] != source
 
-    def keep(self, keys: Iterable[Key]) -> None:
-        """Forget all other registers: those of properties that are too many to show."""
-        kept = {key for _, key in keys}
-        for key in [key for key in self.registers if key[1] not in kept]:
-            del self.registers[key], self.sources[key]
+    def shown(self) -> Shown:
+        """Return the properties as they are shown. Those that are too many to show are forgotten."""
+        found = shown(*self._registers)
+        if found.is_trimmed:
+            for columns in (self._registers, self._sources):
+                for column in columns:
+                    for key in column.keys() - found.kinds.keys():
+                        del column[key]
+        return found
 
     def packed(self, found: Shown) -> bytes:
         """Return the record as bytes.
@@ -139,17 +159,18 @@ class Record:
             found: what is `shown` of its registers.
         """
         numbers: dict[tuple[int, bytes, bytes], int] = {}
-
-        def number(key: Key) -> int:
-            order, uuid, _ = self.registers[key]
-            origin = (-order if key[0] else order, uuid, self.sources[key])
-            return numbers.setdefault(origin, len(numbers)) << 1 | key[0]
-
-        shown_keys = set(found.keys)
-        shown_numbers = [number(key) for key in found.keys]
-        hidden = [(number(key), key[1], self.registers[key][2]) for key in self.registers.keys() - shown_keys]
-        rest = _encode(_Origins(list(numbers), shown_numbers, hidden))
-        return len(found.json).to_bytes(LENGTH_BYTES) + found.json + rest
+        members: dict[str, int] = {}
+        hidden: list[tuple[int, str, bytes]] = []
+        for kind, registers in enumerate(self._registers):
+            sources = self._sources[kind]
+            for key, (order, uuid, value) in registers.items():
+                number = numbers.setdefault((-order if kind else order, uuid, sources[key]), len(numbers)) << 1 | kind
+                if found.kinds.get(key) == kind:
+                    members[key] = number
+                else:
+                    hidden.append((number, key, value))
+        rest = _encode(_Origins(list(numbers), [members[key] for key in found.kinds], hidden))
+        return b"%b%b%b" % (len(found.json).to_bytes(LENGTH_BYTES), found.json, rest)
 
 
 def json_of(packed: bytes) -> bytes:

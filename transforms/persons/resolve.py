@@ -7,10 +7,12 @@ import numpy as np
 
 from schemas.event import PENDING, Batch, Event, PersonMode
 from schemas.limits import MAX_PERSON_BYTES
-from schemas.persons import NO_UUID, PROPERTIES, Fact, Kind
+from schemas.persons import NO_UUID, Fact, Kind
 from schemas.reasons import WarningType
 from transforms.persons.facts import HOUR, copied_facts
 from transforms.persons.known import NEVER, KnownIds, KnownPersons, Times
+
+_ONCE, _IDENTIFIED = int(Kind.ONCE), int(Kind.IDENTIFIED)  # a member of an Enum costs a look-up each time
 
 Warn = Callable[[Event, WarningType, dict[str, str]], None]
 
@@ -31,26 +33,24 @@ def resolve(ids: KnownIds, batch: Batch, warn: Warn, warn_of_merge: Callable[[Fa
     rows = ids.rows(b"".join([event.person_id for event in full]))
     news: list[Fact] = []
     # Merges first, so that what came with them is the target's already.
-    news += _identify(ids, full, rows.tolist())
+    speaking = [(event, row) for event, row in zip(full, rows.tolist(), strict=True) if event.facts or event.copied]
+    news += _identify(ids, speaking)
     news += _merge(ids, batch.news, warn_of_merge)
     news += _see(ids, full, rows)
-    pending = ids.is_pending[rows].tolist()
-    for event, row, is_pending in zip(full, rows.tolist(), pending, strict=True):
-        if (event.facts or event.copied) and not is_pending:
+    for event, row in speaking:
+        if not ids.is_pending[row]:
             learn(ids, row, event, event.person_id, warn)
-    for event, row, is_pending in zip(full, rows.tolist(), pending, strict=True):
-        _stamp(ids, row, event, is_pending)
+    for event, row, is_pending, seen in zip(full, rows.tolist(), ids.is_pending[rows].tolist(), ids.seen[rows].tolist(), strict=True):
+        _stamp(ids, row, event, is_pending, seen)
     if len(full) < len(events):
         _upgrade(ids, [event for event in events if event.person_mode != PersonMode.FULL])
     return Batch(batch.events, batch.letters, batch.warnings, batch.keys, news, batch.facts)
 
 
-def _identify(ids: KnownIds, events: Sequence[Event], rows: Sequence[int]) -> Iterable[Fact]:
-    for event, row in zip(events, rows, strict=True):
-        if not event.facts:
-            continue
+def _identify(ids: KnownIds, speaking: Iterable[tuple[Event, int]]) -> Iterable[Fact]:
+    for event, row in speaking:
         for fact in event.facts:
-            if fact.kind == Kind.IDENTIFIED:
+            if fact.kind == _IDENTIFIED:
                 was_pending = ids.is_pending[row]
                 if not ids.identify(row, -fact.order):
                     event.facts = tuple(other for other in event.facts if other is not fact)
@@ -73,7 +73,7 @@ def _handed(ids: KnownIds, row: int, team_id: int, distinct_id: str, own: bytes)
     person = ids.targets.get(row, own)
     if ids.seen[row] != NEVER:
         yield _created(team_id, distinct_id, int(ids.seen[row]), person)
-    for (kind, key), (order, uuid, value) in ids.record(row).registers.items():
+    for kind, key, (order, uuid, value) in ids.record(row):
         yield Fact(team_id, distinct_id, kind, key, order, uuid, value, person)
     ids.forget(row)
 
@@ -103,7 +103,7 @@ def learn(persons: KnownPersons, row: int, event: Event, own: bytes, warn: Warn)
         own: person id of the event's own distinct id.
         warn: called if the person has too many properties.
     """
-    told = [fact for fact in event.facts if fact.kind in PROPERTIES]
+    told = [fact for fact in event.facts if fact.kind <= _ONCE]
     if event.copied:
         order = min(event.timestamp, event.arrival)
         if not persons.has_heard(row, order, hash((own, order // HOUR, event.copied))):
@@ -112,19 +112,19 @@ def learn(persons: KnownPersons, row: int, event: Event, own: bytes, warn: Warn)
     if not told:
         return
     news, too_large = persons.add(row, told, own)
-    others = [fact for fact in event.facts if fact.kind not in PROPERTIES]
+    others = [fact for fact in event.facts if fact.kind > _ONCE]
     event.facts = (*others, *(fact if fact.person == event.person_id else with_person(fact, event.person_id) for fact in news))
     if too_large is not None:
         details = {"field": "person_properties", "value": f"{too_large.size} bytes", "limit": f"{MAX_PERSON_BYTES} bytes"}
         warn(event, WarningType.PERSON_PROPERTIES_SIZE_VIOLATION, details)
 
 
-def _stamp(ids: KnownIds, row: int, event: Event, is_pending: bool) -> None:
+def _stamp(ids: KnownIds, row: int, event: Event, is_pending: bool, seen: int) -> None:
     if is_pending:
         event.person_id = ids.targets.get(row, event.person_id)
         event.person_created_at = PENDING
     else:
-        event.person_created_at = int(ids.seen[row])
+        event.person_created_at = seen
         event.person_properties = ids.properties(row)
 
 
@@ -133,7 +133,7 @@ def _upgrade(ids: KnownIds, events: Sequence[Event]) -> None:
     for event, row in zip(events, ids.find(b"".join([event.person_id for event in events])).tolist(), strict=True):
         if row >= 0 and (ids.is_pending[row] or ids.seen[row] != NEVER):
             event.person_mode = PersonMode.FORCE_UPGRADE
-            _stamp(ids, row, event, bool(ids.is_pending[row]))
+            _stamp(ids, row, event, bool(ids.is_pending[row]), int(ids.seen[row]))
 
 
 def with_person(fact: Fact, person: bytes) -> Fact:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from time import time_ns
 
 import apache_beam as beam
@@ -73,7 +74,7 @@ class _ResolvePersonsFn(beam.DoFn):
         ids = self._shards.take(shard, head, (log_0, log_1))
         warnings = Warnings(batch.warnings)
         resolved = resolve(ids, batch, warnings.of_event, warnings.of_merge)
-        changes = [*batch.news, *(fact for event in batch.events for fact in event.facts)]
+        changes = chain(batch.news, (fact for event in batch.events for fact in event.facts))
         self._shards.put(shard, ids, changes, time_ns() // 1000, head, (log_0, log_1))
         resolved.warnings = warnings.all()
         yield resolved

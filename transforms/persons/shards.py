@@ -1,9 +1,10 @@
 """Batches by shard of distinct ids, and of persons."""
 
 from collections.abc import Iterator
-from copy import copy
 
-from schemas.event import Batch, Event
+from msgspec.structs import replace
+
+from schemas.event import PENDING, Batch, Event
 from schemas.identity import BUCKETS
 from schemas.persons import NO_UUID, Fact, Kind, person_id
 
@@ -18,7 +19,7 @@ def split_by_id(batch: Batch, shards: int) -> Iterator[tuple[int, Batch]]:
     width = BUCKETS // shards
     known: dict[tuple[int, str], bytes] = {}
     merges: list[Fact] = []
-    copies = [copy(event) for event in batch.events]  # they will be changed
+    copies = [replace(event) for event in batch.events]  # they will be changed
     for event in copies:
         if event.person_id == NO_UUID:
             who = (event.team_id, event.distinct_id)
@@ -33,7 +34,8 @@ def split_by_id(batch: Batch, shards: int) -> Iterator[tuple[int, Batch]]:
 
 def split_by_person(batch: Batch, shards: int) -> Iterator[tuple[int, Batch]]:
     """Yield (shard, batch) with the events of the persons of each shard, and what is news of them."""
-    yield from _split(batch, [copy(event) for event in batch.events], batch.news, BUCKETS // shards)
+    events = [replace(event) if event.person_created_at == PENDING else event for event in batch.events]  # those will be changed
+    yield from _split(batch, events, batch.news, BUCKETS // shards)
 
 
 def _split(batch: Batch, every: list[Event], news: list[Fact], width: int) -> Iterator[tuple[int, Batch]]:
