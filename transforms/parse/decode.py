@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from hashlib import sha1
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -69,7 +70,7 @@ _Known = cast(
         gc=False,
     ),
 )
-_OWN = len(Properties.__struct_fields__)
+_copied = attrgetter(*[f"copied_{place}" for place in range(len(CAMPAIGN + APP))])
 _NOTHING_COPIED = (NOTHING,) * len(CAMPAIGN + APP)
 
 Kind = TypeVar("Kind", Fields, Properties)
@@ -110,7 +111,7 @@ def properties_of(raw: bytes) -> Properties:
 
 def copied_of(known: Properties) -> tuple[int | bytes, ...]:
     """Return the campaign and app properties that are there and not null: (place in COPIED, JSON) one after the other."""
-    values = msgspec.structs.astuple(known)[_OWN:]
+    values = _copied(known)
     if values == _NOTHING_COPIED:
         return ()
     found: list[int | bytes] = []

@@ -43,6 +43,7 @@ def parse_messages(messages: Messages, registry: Registry) -> tuple[Batch, Repor
     parser = _Parser(messages, registry)
     for place, payload in enumerate(messages.payloads):
         parser.parse(_Message(messages, place, payload))
+    parser.received.update([(event.team_id, event.arrival // HOUR) for event in parser.events])
     tallies = [Tally(team, hour * 3600, Outcome.RECEIVED, "", count) for (team, hour), count in parser.received.items()]
     batch = Batch(parser.events, parser.letters, list(parser.warnings.values()))
     return batch, Report(messages.receipt, tallies, parsed=len(messages.payloads))
@@ -94,7 +95,7 @@ class _Parser:
         self.events: list[Event] = []
         self.letters: list[DeadLetter] = []
         self.warnings: dict[tuple[int, str, str], IngestionWarning] = {}
-        self.received: Counter[tuple[int, int]] = Counter()
+        self.received: Counter[tuple[int, int]] = Counter()  # of what was rejected; the events are counted when all are there
 
     def parse(self, message: _Message) -> None:
         """Parse one message, of any shape."""
@@ -180,7 +181,6 @@ class _Parser:
             self._reject(_rejected(error), team, raw, message, index)
         else:
             self.events.append(event)
-            self.received[event.team_id, event.arrival // HOUR] += 1
 
     def _event(self, team: int, fields: Fields, raw: bytes, message: _Message, index: int) -> Event:
         """Return the event; the order of the checks decides which of several reasons a bad event is given."""

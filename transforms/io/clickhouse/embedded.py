@@ -45,6 +45,7 @@ class EmbeddedClient:
         self._path = target.path
         self._patience = patience
         self._session: Session | None = None
+        self._known_types: dict[str, dict[str, str]] = {}  # of tables that were inserted into: nobody else can alter them
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return a query's rows."""
@@ -59,6 +60,7 @@ class EmbeddedClient:
     def command(self, sql: str) -> None:
         """Run a statement."""
         refuse_values(sql)
+        self._known_types.clear()
         self._run(sql, "Native", f"statement {summary(sql)!r}")
 
     def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
@@ -87,8 +89,10 @@ class EmbeddedClient:
                 self._session = None
 
     def _types(self, table: str, what: str) -> dict[str, str]:
-        _, (names, types, *_) = decode(self._patience.persist(lambda: self._run(f"DESCRIBE TABLE {table}", "Native", what)), text=True)
-        return dict(zip(names, types, strict=True))
+        if (found := self._known_types.get(table)) is None:
+            _, (names, types, *_) = decode(self._patience.persist(lambda: self._run(f"DESCRIBE TABLE {table}", "Native", what)), text=True)
+            found = self._known_types[table] = dict(zip(names, types, strict=True))
+        return found
 
     def _names(self, sql: str) -> list[str]:
         """Return the names of the columns of a query without a result, for which the engine says nothing at all."""
