@@ -25,7 +25,7 @@ from transforms.sink import StoreUnique
 
 DEFAULT_SHARDS = 16
 BATCH_SIZE = 4_000  # messages: with smaller batches the keyed step's fixed costs show
-EMBEDDED_SHARDS = 4  # one process has all of them: fewer, larger batches are cheaper
+EMBEDDED_SHARDS = 1  # one process has all of them: then larger batches are cheaper
 
 
 class IngestOptions(PipelineOptions):
@@ -36,7 +36,7 @@ class IngestOptions(PipelineOptions):
         parser.add_argument("--source", action="append", help="files or folders, globs too; may be given more than once")
         parser.add_argument("--sink", help="chdb:PATH, or clickhouse://user:password@host:port/database?secure=true")
         parser.add_argument("--teams", help="the team registry's file, or open; open is the default with chdb:")
-        parser.add_argument("--shards", type=int, help="shards of ids: a power of two up to 256; 4 with chdb:, else 16")
+        parser.add_argument("--shards", type=int, help="shards of ids: a power of two up to 256; 1 with chdb:, else 16")
         parser.add_argument("--range_bytes", type=int, default=32 << 20, help="files are read in ranges of about so many bytes")
         parser.add_argument("--allow_empty", action="store_true", help="do not refuse a source that matches no file")
 

@@ -83,7 +83,7 @@ def _existing(sink: str) -> "Client":
 @click.option("--source", "sources", multiple=True, required=True, help="Files or folders, globs too; may be given more than once.")
 @SINK
 @click.option("--teams", help="The team registry's file, or open: the default with chdb:.")
-@click.option("--shards", type=int, help="Shards of ids: a power of two up to 256.  [default: 4 with chdb:, else 16]")
+@click.option("--shards", type=int, help="Shards of ids: a power of two up to 256.  [default: 1 with chdb:, else 16]")
 @click.option("--allow-empty", is_flag=True, help="Do not refuse a source that matches no file.")
 @JSON
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)

@@ -1,5 +1,6 @@
 """Run the main job: launch it, show its progress on a terminal, and sum up what it did."""
 
+import gc
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,9 +38,22 @@ def run_ingest(options: PipelineOptions, console: Console) -> tuple[UUID, Summar
     job = prepare(options)
     pipeline = beam.Pipeline(runner=runner(options), options=options)
     ingest(pipeline, job)
-    with _progress(console, job.bytes):
+    with _progress(console, job.bytes), _rare_collections():
         pipeline.run().wait_until_finish()
     return job.run, summarize(shared(job.sink), job.run, monotonic() - began, cpu_seconds() - cpu)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let Python look for cycles seldom: events make none, but tens of thousands of objects that live as long as a block of rows."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 @contextmanager
