@@ -59,7 +59,8 @@ def squash(client: Client, dry_run: bool = False, progress: Callable[[int, int],
         Unavailable: the server does not answer.
     """
     began = monotonic()
-    _clear(client)
+    if not dry_run:
+        _clear(client, PREFIX)
     persons = f"{PREFIX}{uuid4().hex}"
     started = _one(client, "SELECT toUnixTimestamp64Micro(now64(6))")
     partitions = [row[0] for row in client.rows("SELECT DISTINCT _partition_id FROM events ORDER BY 1")]
@@ -75,7 +76,7 @@ def squash(client: Client, dry_run: bool = False, progress: Callable[[int, int],
         _squash_partition(client, partition, persons, started, summary)
         if progress is not None:
             progress(done, len(changed))
-    _clear(client)
+    _clear(client, persons)
     summary.seconds = round(monotonic() - began, 3)
     return summary
 
@@ -121,12 +122,12 @@ def _has_changed(client: Client, partition: str) -> bool:
     )
 
 
-def _clear(client: Client) -> None:
-    """Stop mutations that a killed run left, and drop its tables and this run's."""
+def _clear(client: Client, prefix: str) -> None:
+    """Stop the mutations of one run, or of all that were killed, and drop their tables."""
     client.command(
-        f"KILL MUTATION WHERE database = currentDatabase() AND table = 'events' AND NOT is_done AND position(command, '{PREFIX}') > 0 SYNC"
+        f"KILL MUTATION WHERE database = currentDatabase() AND table = 'events' AND NOT is_done AND position(command, '{prefix}') > 0 SYNC"
     )
-    tables = client.rows(f"SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, '{PREFIX}')")
+    tables = client.rows(f"SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, '{prefix}')")
     for (table,) in tables:
         client.command(f"DROP TABLE IF EXISTS {table} SYNC")
 

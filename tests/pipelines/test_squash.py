@@ -86,6 +86,16 @@ def test_a_dry_run_counts_and_changes_nothing(database: Database) -> None:
     assert squash(database.client).rows == 1, "and marks nothing"
 
 
+def test_a_dry_run_does_not_disturb_a_run_that_is_at_work(database: Database) -> None:
+    database.feed(("a", "anon"))
+    database.feed(IDENTIFY)
+    found = []
+    database.client.command("CREATE TABLE squash_of_another (id String) ENGINE = Memory")
+    squash(database.client, dry_run=True, progress=lambda *_: found.append(1))
+    assert found
+    assert database.client.rows("SELECT name FROM system.tables WHERE startsWith(name, 'squash_')") == [("squash_of_another",)]
+
+
 def test_a_second_run_changes_nothing(database: Database) -> None:
     database.feed(("a", "anon"))
     database.feed(IDENTIFY)
