@@ -16,11 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import persons
+
 ROWS = {
-    "sluice": "Sluice: parse, limit, deduplicate, store, account",
+    "sluice": "Sluice: parse, limit, persons, deduplicate, store, account",
+    "before": "Sluice of another commit",
     "clickhouse": "ClickHouse alone: INSERT FROM file(JSONEachRow)",
     "naive": "naive Beam: an event an element, DeduplicatePerKey",
 }
+WITHOUT_PERSONS = "d6c9e29"  # the last commit before there were persons
 NAIVE_SHARE = 50  # the naive row takes a part of the events: its cost an event does not depend on how many there are
 
 
@@ -56,16 +60,17 @@ def _naive(files: list[str], sink: str, teams: str) -> Callable[[], int]:  # noq
 def _measure(row: str, files: list[str], teams: str) -> None:
     """Run one row in this process and print what it took, as JSON."""
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
-        job = {"sluice": _sluice, "clickhouse": _clickhouse, "naive": _naive}[row](files, f"chdb:{folder}", teams)
+        job = {"sluice": _sluice, "before": _sluice, "clickhouse": _clickhouse, "naive": _naive}[row](files, f"chdb:{folder}", teams)
         began, cpu = time.monotonic(), _cpu()
         events = job()
         took = {"seconds": time.monotonic() - began, "cpu": _cpu() - cpu, "events": events}
         print(json.dumps({**took, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
 
 
-def _run(row: str, files: list[str], teams: str) -> dict[str, float]:
+def _run(row: str, files: list[str], teams: str, tree: str = ".") -> dict[str, float]:
+    row = "sluice" if row == "before" else row  # by which name that commit knows itself
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "--row", row, "--teams", teams, *files]
-    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tree)
     taken = json.loads(result.stdout.splitlines()[-1])
     return {
         "cpu_us": taken["cpu"] / taken["events"] * 1e6,
@@ -74,21 +79,33 @@ def _run(row: str, files: list[str], teams: str) -> dict[str, float]:
     }
 
 
-def _compare(events: int, runs: int) -> dict[str, Any]:
+def _unpack(commit: str, folder: str) -> None:
+    tree = subprocess.run(["git", "archive", commit], check=True, stdout=subprocess.PIPE).stdout
+    subprocess.run(["tar", "-x", "-C", folder], check=True, input=tree)
+
+
+def _has(commit: str) -> bool:
+    return subprocess.run(["git", "cat-file", "-e", commit], check=False, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def _compare(events: int, runs: int, against: str) -> dict[str, Any]:
     from pipelines.generate import Plan, generate
 
-    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder, tempfile.TemporaryDirectory(prefix="sluice-bench-") as tree:
         whole, part = Path(folder, "all"), Path(folder, "part")
+        if against:
+            _unpack(against, tree)
         for load, count in ((whole, events), (part, max(1000, events // NAIVE_SHARE))):
             generate(Plan(events=count, out=str(load), shape="event", invalid=0))  # so that all rows have the same to do
-        results: dict[str, list[dict[str, float]]] = {row: [] for row in ROWS}
+        results: dict[str, list[dict[str, float]]] = {row: [] for row in ROWS if against or row != "before"}
         for _ in range(runs):
-            for row in ROWS:
+            for row, taken in results.items():
                 data = part if row == "naive" else whole
-                results[row].append(_run(row, sorted(map(str, data.glob("events-*"))), str(data / "teams.toml")))
+                files = sorted(map(str, data.glob("events-*")))
+                taken.append(_run(row, files, str(data / "teams.toml"), tree if row == "before" else "."))
         size = sum(file.stat().st_size for file in whole.glob("events-*"))
     medians = {row: {name: statistics.median(run[name] for run in taken) for name in taken[0]} for row, taken in results.items()}
-    return {"events": events, "runs": runs, "bytes_per_event": round(size / events), "rows": medians}
+    return {"events": events, "runs": runs, "against": against, "bytes_per_event": round(size / events), "rows": medians}
 
 
 def _table(result: dict[str, Any]) -> str:
@@ -96,13 +113,14 @@ def _table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['events']:,} events of {result['bytes_per_event']} bytes, median of {result['runs']} runs",
         "",
-        f"| {'':<52} | CPU us an event | x ClickHouse | wall us an event | peak MiB |",
+        f"| {'':<58} | CPU us an event | x ClickHouse | wall us an event | peak MiB |",
         "|---|---:|---:|---:|---:|",
     ]
-    for row, name in ROWS.items():
-        taken = result["rows"][row]
+    for row, taken in result["rows"].items():
+        name = ROWS[row] if row != "before" else f"Sluice of commit {result['against']}"
+        name += ", without persons" if row == "before" and result["against"] == WITHOUT_PERSONS else ""
         lines.append(
-            f"| {name:<52} | {taken['cpu_us']:,.1f} | {taken['cpu_us'] / base:,.1f} | {taken['wall_us']:,.1f} | {taken['peak_mib']:,.0f} |"
+            f"| {name:<58} | {taken['cpu_us']:,.1f} | {taken['cpu_us'] / base:,.1f} | {taken['wall_us']:,.1f} | {taken['peak_mib']:,.0f} |"
         )
     return "\n".join(lines)
 
@@ -111,6 +129,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
+    against = WITHOUT_PERSONS if _has(WITHOUT_PERSONS) else ""
+    parser.add_argument("--against", default=against, metavar="COMMIT", help=f"compare with a commit; the default is {WITHOUT_PERSONS}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
     parser.add_argument("--teams", help=argparse.SUPPRESS)
@@ -119,8 +139,10 @@ def main() -> None:
     if asked.row:
         _measure(asked.row, asked.files, asked.teams)
     else:
-        result = _compare(asked.events, asked.runs)
+        result = _compare(asked.events, asked.runs, asked.against)
         print(json.dumps(result) if asked.json else _table(result))
+        if not asked.json:
+            print(f"\n{persons.figures(asked.events, asked.events)}")
 
 
 if __name__ == "__main__":
