@@ -13,6 +13,7 @@ from schemas.event import PENDING, Batch
 from schemas.persons import PROPERTIES
 from transforms.dedupe.filter import check_shards
 from transforms.io.clickhouse import shared
+from transforms.metrics import timed
 from transforms.persons.apply import apply_properties
 from transforms.persons.known import KnownPersons
 from transforms.persons.shards import split_by_person
@@ -68,11 +69,12 @@ class _ApplyPersonPropertiesFn(beam.DoFn):
         log_1: AccumulatingRuntimeState = beam.DoFn.StateParam(LOGS[1]),
     ) -> Iterator[Batch]:
         shard, batch = element
-        persons = self._shards.take(shard, head, (log_0, log_1))
-        waiting = [event for event in batch.events if event.person_created_at == PENDING]
-        warnings = Warnings(batch.warnings)
-        applied = apply_properties(persons, batch, warnings.of_event)
-        changes = chain(applied.facts, (fact for event in waiting for fact in event.facts if fact.kind in PROPERTIES))
-        self._shards.put(shard, persons, changes, time_ns() // 1000, head, (log_0, log_1))
+        with timed("ApplyPersonProperties"):
+            persons = self._shards.take(shard, head, (log_0, log_1))
+            waiting = [event for event in batch.events if event.person_created_at == PENDING]
+            warnings = Warnings(batch.warnings)
+            applied = apply_properties(persons, batch, warnings.of_event)
+            changes = chain(applied.facts, (fact for event in waiting for fact in event.facts if fact.kind in PROPERTIES))
+            self._shards.put(shard, persons, changes, time_ns() // 1000, head, (log_0, log_1))
         applied.warnings = warnings.all()
         yield applied

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.persons import PROPERTIES, Fact, Kind, person_id
-from transforms.persons.registers import Record, Shown, json_of
+from transforms.persons.registers import Record, Shown, json_of, register_of
 from transforms.state.key_table import KeyTable, Rows, grown
 
 NEVER = 2**63 - 1
@@ -153,8 +153,7 @@ class KnownIds(KnownPersons):
         """Remember a merge of an id into another; return whether it holds, as far as is known."""
         if fact.kind == Kind.FORCED:
             forced = self._forced.setdefault(row, {})
-            if fact.key not in forced or fact.order > forced[fact.key].order:
-                forced[fact.key] = fact
+            forced[fact.key] = max(fact, forced.get(fact.key, fact), key=register_of)
             self._refresh(row)
             return True
         known = self._links.get(row)
@@ -171,8 +170,7 @@ class KnownIds(KnownPersons):
         if row in self._links and self._holds(row):
             merges.append(self._links[row])
         if merges:
-            first = max(merges, key=lambda fact: (fact.order, fact.uuid))
-            self.targets[row] = target_of(first)
+            self.targets[row] = target_of(max(merges, key=lambda fact: (fact.order, fact.uuid, fact.key, fact.value)))
         else:
             self.targets.pop(row, None)
         self.is_pending[row] = bool(merges) or self.identified[row] != NEVER

@@ -12,6 +12,7 @@ from apache_beam.transforms.userstate import AccumulatingRuntimeState, ReadModif
 from schemas.event import Batch
 from transforms.dedupe.filter import check_shards
 from transforms.io.clickhouse import shared
+from transforms.metrics import timed
 from transforms.persons.known import KnownIds
 from transforms.persons.resolve import resolve
 from transforms.persons.shards import split_by_id
@@ -71,10 +72,11 @@ class _ResolvePersonsFn(beam.DoFn):
         log_1: AccumulatingRuntimeState = beam.DoFn.StateParam(LOGS[1]),
     ) -> Iterator[Batch]:
         shard, batch = element
-        ids = self._shards.take(shard, head, (log_0, log_1))
-        warnings = Warnings(batch.warnings)
-        resolved = resolve(ids, batch, warnings.of_event, warnings.of_merge)
-        changes = chain(batch.news, (fact for event in batch.events for fact in event.facts))
-        self._shards.put(shard, ids, changes, time_ns() // 1000, head, (log_0, log_1))
+        with timed("ResolvePersons"):
+            ids = self._shards.take(shard, head, (log_0, log_1))
+            warnings = Warnings(batch.warnings)
+            resolved = resolve(ids, batch, warnings.of_event, warnings.of_merge)
+            changes = chain(batch.news, (fact for event in batch.events for fact in event.facts))
+            self._shards.put(shard, ids, changes, time_ns() // 1000, head, (log_0, log_1))
         resolved.warnings = warnings.all()
         yield resolved

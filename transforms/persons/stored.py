@@ -7,6 +7,7 @@ from schemas.identity import BUCKETS
 from schemas.persons import Fact, Kind
 
 _SIGHTS = f"kind IN ({Kind.FIRST_SEEN.value}, {Kind.CREATED.value})"
+_CREATED = f"kind = {Kind.CREATED.value}"
 
 
 class Reader(Protocol):
@@ -36,16 +37,16 @@ class StoredFacts:
 
     def of_ids(self, shard: int, shards: int) -> Stored:
         """Return what distinct ids of a shard of themselves say."""
-        return self._read(f"{_range(shard, shards)} AND own")
+        return self._read(f"{_range(shard, shards)} AND own", _SIGHTS)
 
     def of_persons(self, shard: int, shards: int) -> Stored:
         """Return what is stored under the persons of a shard, whoever it is about."""
-        return self._read(_range(shard, shards))
+        return self._read(_range(shard, shards), _CREATED)  # which repeats the sights of all whom the shard is asked about
 
-    def _read(self, where: str) -> Stored:
+    def _read(self, where: str, sights: str) -> Stored:
         seen = self._client.columns(
             f"SELECT UUIDStringToNum(toString(person_id)) AS person, max(register).order AS order FROM person_links"
-            f" WHERE {where} AND {_SIGHTS} GROUP BY person_id"
+            f" WHERE {where} AND {sights} GROUP BY person_id"
         )
         return Stored(seen["person"], seen["order"], self._facts(where))
 
