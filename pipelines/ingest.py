@@ -1,7 +1,8 @@
 """`sluice ingest`: raw events in, correct ClickHouse tables and a ledger that proves it out."""
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from time import time_ns
 from uuid import UUID
 
@@ -16,10 +17,11 @@ from transforms.io.clickhouse import shared
 from transforms.io.files import ReadFiles, match
 from transforms.io.migrate import require_schema
 from transforms.io.registry import RegistrySource, registry_source
+from transforms.io.streams import Limits, ReadStream, Split, is_stream, splits_of
 from transforms.limits import EnforceLimits
 from transforms.parse import ParseEvents
 from transforms.persons import ApplyPersonProperties, ResolvePersons
-from transforms.receipts import AcknowledgeReceipts, Ledger
+from transforms.receipts import AcknowledgeReceipts, Ledger, OpenReceipts
 from transforms.runs import new_run, started_at
 from transforms.sink import StoreUnique
 
@@ -33,11 +35,18 @@ class IngestOptions(PipelineOptions):
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--source", action="append", help="files or folders, globs too; may be given more than once")
+        parser.add_argument(
+            "--source", action="append", help="files, folders, globs; kafka://host:port/topic?group=...; pubsub://project/sub"
+        )
         parser.add_argument("--sink", help="chdb:PATH, or clickhouse://user:password@host:port/database?secure=true")
         parser.add_argument("--teams", help="the team registry's file, or open; open is the default with chdb:")
         parser.add_argument("--shards", type=int, help="shards of ids: a power of two up to 256; 1 with chdb:, else 16")
         parser.add_argument("--range_bytes", type=int, default=32 << 20, help="files are read in ranges of about so many bytes")
+        parser.add_argument("--splits", type=int, help="parts in which a stream is read side by side, 2 by default")
+        parser.add_argument(
+            "--in_flight", type=int, default=20, help="receipts of a split that are at work at most; 0: the runner holds back"
+        )
+        parser.add_argument("--receipt_messages", type=int, default=4_000, help="messages of a stream that are read at once at most")
         parser.add_argument("--allow_empty", action="store_true", help="do not refuse a source that matches no file")
 
 
@@ -49,6 +58,7 @@ class IngestJob:
         run: the run's UUIDv7.
         sources: patterns of files.
         bytes: size of all files together.
+        splits: of the streams that are read; then there are no files.
     """
 
     run: UUID
@@ -59,6 +69,7 @@ class IngestJob:
     shards: int
     range_bytes: int
     allow_empty: bool
+    splits: Sequence[Split] = field(default=())
 
 
 def prepare(options: PipelineOptions) -> IngestJob:
@@ -80,15 +91,20 @@ def prepare(options: PipelineOptions) -> IngestJob:
         raise ConfigError(f"--shards: {error}", "it is fixed for the life of a job") from error
     if asked.range_bytes < 1:
         raise ConfigError(f"--range_bytes is {asked.range_bytes}", "ranges are at least one byte; the default is 33554432")
-    files = match(asked.source, asked.allow_empty)
+    streams = [source for source in asked.source if is_stream(source)]
+    if streams and len(streams) < len(asked.source):
+        raise ConfigError("--source names streams and files", "a job reads either: run two, they may share the sink")
+    files = match(asked.source, asked.allow_empty) if not streams else []
     client = shared(asked.sink)
     teams = asked.teams or (OPEN if client.embedded else "")
     if not teams or (teams == OPEN and not client.embedded):
         raise ConfigError(f"--teams is {teams or 'missing'}", "with a server, name the registry's file: --teams teams.toml")
     registry = registry_source(teams)
     require_schema(client)
+    run = new_run(time_ns() // 1000)
+    limits = _limits(asked)
     return IngestJob(
-        run=new_run(time_ns() // 1000),
+        run=run,
         sources=list(asked.source),
         bytes=sum(file.size for file in files),
         sink=asked.sink,
@@ -96,7 +112,16 @@ def prepare(options: PipelineOptions) -> IngestJob:
         shards=asked.shards or (EMBEDDED_SHARDS if client.embedded else DEFAULT_SHARDS),
         range_bytes=asked.range_bytes,
         allow_empty=asked.allow_empty,
+        splits=[split for url in streams for split in splits_of(url, asked.sink, str(run), limits, asked.splits)],
     )
+
+
+def _limits(asked: PipelineOptions) -> Limits:
+    for name, least in (("splits", 1), ("in_flight", 0), ("receipt_messages", 1)):
+        value = getattr(asked, name)
+        if value is not None and value < least:
+            raise ConfigError(f"--{name} is {value}", f"it is at least {least}")
+    return Limits(messages=asked.receipt_messages, in_flight=asked.in_flight)
 
 
 def ingest(pipeline: beam.Pipeline, job: IngestJob) -> None:
@@ -110,15 +135,18 @@ def ingest(pipeline: beam.Pipeline, job: IngestJob) -> None:
     log = not shared(sink).embedded
 
     # Input
-    read = pipeline | "ReadFiles" >> ReadFiles(
-        job.sources,
-        run,
-        started_at(job.run),
-        range_bytes=job.range_bytes,
-        batch_size=BATCH_SIZE,
-        allow_empty=job.allow_empty,
-        ledger=ledger,
-    )
+    if job.splits:
+        read = pipeline | "ReadStream" >> ReadStream(job.splits) | "OpenReceipts" >> OpenReceipts(ledger)
+    else:
+        read = pipeline | "ReadFiles" >> ReadFiles(
+            job.sources,
+            run,
+            started_at(job.run),
+            range_bytes=job.range_bytes,
+            batch_size=BATCH_SIZE,
+            allow_empty=job.allow_empty,
+            ledger=ledger,
+        )
     # Events
     parsed = read.messages | "ParseEvents" >> ParseEvents(job.registry)
     limited = parsed.batches | "EnforceLimits" >> EnforceLimits(job.registry, sink, run)

@@ -14,6 +14,7 @@ class Messages(msgspec.Struct, array_like=True):
         arrival: microseconds since 1970 when the messages were read; the arrival time of those without one.
         arrivals: microseconds since 1970 at which the edge or the broker took each message; empty if unknown.
         rejected: the reason why the source could not decode these payloads, or "" (a broken file).
+        start, end: of a stream, the positions that the receipt covers, `[start, end)`; 0 if it has none.
     """
 
     receipt: int
@@ -23,6 +24,8 @@ class Messages(msgspec.Struct, array_like=True):
     arrival: int
     arrivals: list[int] = []
     rejected: str = ""
+    start: int = 0
+    end: int = 0
 
 
 class FileRange(msgspec.Struct, array_like=True, frozen=True):

@@ -12,6 +12,7 @@ BEAM = "apache_beam"
 # What holds rules: to be read and tested without Beam, directly and through what it imports.
 RULES = (
     "pipelines.audit",
+    "pipelines.squash",
     "transforms.dedupe.filter",
     "transforms.dedupe.ids",
     "transforms.io.clickhouse",
@@ -24,12 +25,21 @@ RULES = (
     "transforms.parse.fields",
     "transforms.parse.rules",
     "transforms.parse.timestamps",
+    "transforms.persons.apply",
+    "transforms.persons.facts",
+    "transforms.persons.known",
+    "transforms.persons.registers",
+    "transforms.persons.resolve",
+    "transforms.persons.stored",
+    "transforms.persons.warn",
     "transforms.receipts.accounts",
+    "transforms.receipts.completed",
     "transforms.receipts.ledger",
     "transforms.runs",
     "transforms.sink.event_ids",
     "transforms.sink.rows",
     "transforms.sink.writer",
+    "transforms.state.key_table",
     "transforms.state.shard_log",
 )
 

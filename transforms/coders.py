@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 from apache_beam import coders
 
 from schemas.event import Batch
@@ -44,14 +45,32 @@ class StructCoder(coders.Coder):
         return cls(typehint)
 
     def __reduce__(self) -> tuple[type["StructCoder"], tuple[type[msgspec.Struct]]]:
-        return StructCoder, (self._kind,)
+        return type(self), (self._kind,)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, StructCoder) and self._kind is other._kind
+        return type(self) is type(other) and self._kind is other._kind
 
     def __hash__(self) -> int:
         return hash(self._kind)
 
 
-for _kind in (Messages, FileRange, Batch, Report):
+class PackedCoder(StructCoder):
+    """Encode a large Struct, compressed: to send a byte through a runner costs more than to make ten of it into one (docs/decisions.md)."""
+
+    def encode(self, value: Any) -> bytes:
+        """Return the record's bytes."""
+        plain = super().encode(value)
+        return b"%b%b" % (len(plain).to_bytes(_LENGTH_BYTES), _codec.compress(plain, asbytes=True))
+
+    def decode(self, encoded: bytes) -> Any:
+        """Return the record of some bytes."""
+        size = int.from_bytes(encoded[:_LENGTH_BYTES])
+        return super().decode(_codec.decompress(memoryview(encoded)[_LENGTH_BYTES:], size, asbytes=True))
+
+
+_LENGTH_BYTES = 4
+_codec = pa.Codec("zstd", 1)
+
+for _kind in (Messages, FileRange, Report):
     coders.registry.register_coder(_kind, StructCoder)
+coders.registry.register_coder(Batch, PackedCoder)

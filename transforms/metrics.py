@@ -1,8 +1,11 @@
 """Every metric of a job: Beam counters in the namespace `sluice`, and the same sums in this process for the live view."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
+from time import perf_counter
+from typing import NamedTuple
 
 from apache_beam.metrics import Metrics
 
@@ -14,8 +17,9 @@ NAMESPACE = "sluice"
 class Metric(Enum):
     """Counters. Names are `<noun>_<past participle>`."""
 
-    BYTES_READ = "bytes_read"  # of source files, as stored: counted when a range is read to its end
+    BYTES_READ = "bytes_read"  # of source files, as stored, counted when a range is read to its end; of streams, the messages' own
     MESSAGES_PARSED = "messages_parsed"
+    MESSAGES_EXPIRED = "messages_expired"  # deleted by the broker before they were read: its retention is too short
     EVENTS_RECEIVED = "events_received"  # taken out of messages, bad ones included
     EVENTS_STORED = "events_stored"
     EVENTS_DUPLICATED = "events_duplicated"  # dropped, since their uuid came before
@@ -26,6 +30,38 @@ class Metric(Enum):
 
 # What this process has counted. It may count a bundle twice that was run twice: the tables are what counts in the end.
 progress: Counter[Metric] = Counter()
+
+
+class Lag(NamedTuple):
+    """How far a stream is ahead of what is stored.
+
+    Attributes:
+        messages: that are not acknowledged; -1 if the broker does not say.
+        seconds: since the oldest of them arrived.
+        receipts: in flight.
+    """
+
+    messages: int
+    seconds: float
+    receipts: int
+
+
+# Of each split that this process reads, by its name.
+lags: dict[str, Lag] = {}
+
+# Wall seconds that this process has spent in the work of each step, by its name.
+step_seconds: Counter[str] = Counter()
+
+
+@contextmanager
+def timed(step: str) -> Iterator[None]:
+    """Add the time that the block takes to a step's."""
+    began = perf_counter()
+    try:
+        yield
+    finally:
+        step_seconds[step] += perf_counter() - began  # type: ignore[assignment]  # a Counter of floats
+
 
 _counters = {metric: Metrics.counter(NAMESPACE, metric.value) for metric in Metric}
 

@@ -14,6 +14,7 @@ from transforms.io.registry import RegistrySource
 from transforms.limits.quotas import Quotas
 from transforms.limits.rules import Limiter
 from transforms.limits.usage import Usage
+from transforms.metrics import timed
 
 
 @dataclass
@@ -63,4 +64,6 @@ class _EnforceLimitsFn(beam.DoFn):
     def process(self, batch: Batch) -> Iterator[Batch]:
         with _creation:  # or two threads that start together would have one each
             limiter = _limiter(*self._limiter_options)
-        yield limiter.enforce(batch, self._registry.current(), monotonic())
+        with timed("EnforceLimits"):
+            limited = limiter.enforce(batch, self._registry.current(), monotonic())
+        yield limited

@@ -12,7 +12,7 @@ from schemas.event import Batch
 from schemas.message import Messages
 from schemas.outcomes import Report
 from transforms.io.registry import RegistrySource
-from transforms.metrics import Metric, count, count_outcomes
+from transforms.metrics import Metric, count, count_outcomes, timed
 from transforms.parse.rules import parse_messages
 
 REPORTS = "reports"
@@ -57,7 +57,8 @@ class _ParseEventsFn(beam.DoFn):
 
     @no_annotations
     def process(self, messages: Messages) -> Iterator[Batch | pvalue.TaggedOutput]:
-        batch, report = parse_messages(messages, self._registry.current())
+        with timed("ParseEvents"):
+            batch, report = parse_messages(messages, self._registry.current())
         count(Metric.MESSAGES_PARSED, report.parsed)
         count_outcomes([report])
         yield pvalue.TaggedOutput(REPORTS, report)

@@ -2,5 +2,6 @@
 
 from transforms.receipts.acknowledge import AcknowledgeReceipts
 from transforms.receipts.ledger import Ledger
+from transforms.receipts.open import OpenReceipts
 
-__all__ = ["AcknowledgeReceipts", "Ledger"]
+__all__ = ["AcknowledgeReceipts", "Ledger", "OpenReceipts"]

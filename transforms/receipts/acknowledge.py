@@ -15,7 +15,7 @@ from apache_beam.transforms.userstate import (
 )
 
 from schemas.outcomes import Report
-from transforms.metrics import Metric, count
+from transforms.metrics import Metric, count, timed
 from transforms.receipts.accounts import Account, Accounts
 from transforms.receipts.ledger import Ledger
 from transforms.state.shard_log import Head, Indexes, Log, new_generation
@@ -120,5 +120,6 @@ class _AcknowledgeFn(beam.DoFn):
             self._complete.append(complete)
 
     def finish_bundle(self) -> None:
-        self._ledger.acknowledge(self._complete)
+        with timed("AcknowledgeReceipts"):
+            self._ledger.acknowledge(self._complete)
         count(Metric.RECEIPTS_ACKNOWLEDGED, len(self._complete))

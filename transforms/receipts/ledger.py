@@ -7,15 +7,16 @@ from uuid import UUID, uuid4
 import msgspec
 import pyarrow as pa
 
-from schemas.message import FileRange
+from schemas.message import FileRange, Messages
 from schemas.tables import ACKNOWLEDGED, OPEN, OUTCOMES, RECEIPTS
 from transforms.io.clickhouse import shared
 from transforms.receipts.accounts import Account
+from transforms.receipts.completed import completed
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Write receipts and outcomes. Writing again what was written changes nothing.
+    """Write receipts and outcomes. Writing again what was written changes nothing. The process's sources are told what is complete.
 
     Args:
         sink: the ClickHouse URL.
@@ -29,6 +30,10 @@ class Ledger:
         """Record that these ranges of files are about to be read."""
         self._write_receipts([(part.receipt, part.path, part.start, part.end, 0) for part in ranges], OPEN)
 
+    def open_stream(self, messages: Messages) -> None:
+        """Record that these messages of a stream are about to be worked on."""
+        self._write_receipts([(messages.receipt, messages.source, messages.start, messages.end, 0)], OPEN)
+
     def acknowledge(self, accounts: Sequence[Account]) -> None:
         """Record what became of complete receipts, and then that they are."""
         rows = [(account.receipt, *msgspec.structs.astuple(tally)) for account in accounts for tally in account.tallies()]
@@ -36,6 +41,7 @@ class Ledger:
             shared(self.sink).insert("outcomes", _table(rows, OUTCOMES), token=uuid4().hex)
         receipts = [(account.receipt, account.source, account.start, account.end, account.parsed) for account in accounts]
         self._write_receipts(receipts, ACKNOWLEDGED)
+        completed(self.sink).tell(account.receipt for account in accounts)
 
     def _write_receipts(self, receipts: Sequence[tuple[int, str, int, int, int]], status: int) -> None:
         if receipts:

@@ -17,7 +17,7 @@ from transforms.dedupe.filter import DuplicateFilter, check_shards
 from transforms.dedupe.shards import SplitByShard
 from transforms.dedupe.state import HEAD, LOGS
 from transforms.io.clickhouse import shared
-from transforms.metrics import count_outcomes
+from transforms.metrics import count_outcomes, timed
 from transforms.runs import started_at
 from transforms.sink.event_ids import EventIds
 from transforms.sink.writer import Writer
@@ -90,8 +90,9 @@ class _StoreUniqueFn(beam.DoFn):
     ) -> Iterator[Report]:
         shard, batch = element
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
-        verdicts = self._filter.judge(shard, batch.events, batch.keys, time_ns() // 1000, head, logs)
-        self._writer.add(batch, verdicts)
+        with timed("StoreUnique"):
+            verdicts = self._filter.judge(shard, batch.events, batch.keys, time_ns() // 1000, head, logs)
+            self._writer.add(batch, verdicts)
         yield from _counted(self._writer.flush_if_full())
         if self._filter.is_crowded():
             yield from self._settle()
@@ -103,7 +104,8 @@ class _StoreUniqueFn(beam.DoFn):
         self._writer.close()
 
     def _settle(self) -> list[Report]:
-        reports = _counted(self._writer.settle())
+        with timed("Insert"):
+            reports = _counted(self._writer.settle())
         self._filter.evict()
         return reports
 

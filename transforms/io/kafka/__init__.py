@@ -1,0 +1,1 @@
+"""Kafka: topics that are read by partition, and acknowledged by committed offsets."""

@@ -1,0 +1,1 @@
+"""Pub/Sub: subscriptions that are pulled, and acknowledged message by message."""
