@@ -54,15 +54,16 @@ class Job:
         """Return a copy of the runner's state."""
         return [[state.copy() for state in step] for step in self.states]
 
-    def run(self, payloads: Sequence[bytes], then: str = "") -> list[Batch]:
+    def run(self, payloads: Sequence[bytes], then: str = "", arrival: int = 0) -> list[Batch]:
         """Run a bundle; return its batches as StoreUnique gets them.
 
         Args:
             payloads: messages.
+            arrival: of those that have none, microseconds since 1970.
             then: "fails": it fails before anything is inserted, "rolls back": it fails when all is. The runner's state is as before.
         """
         before = self.saved()
-        messages = Messages(1, "file", list(payloads), list(range(len(payloads))), 0, [], "")
+        messages = Messages(1, "file", list(payloads), list(range(len(payloads))), arrival, [], "")
         batches = [parse_messages(messages, self._registry)[0]]
         for (split, step), states in zip(self._steps, self.states, strict=True):
             done = []
