@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -44,7 +44,7 @@ class Difference(msgspec.Struct, frozen=True):
     Attributes:
         kind: `outcomes` (what they add up to is not what was received), `rows_missing` (stored, but not in `events`), `rows_added`
             (in `events`, but not stored by what was acknowledged), `unknown_receipt` (rows of a receipt that was
-            never opened), or `unfinished` (a range that was opened and never acknowledged).
+            never opened), or `unfinished` (a range that was opened and never acknowledged; of a stream, if a later run went past it).
         team_id, hour: whose events, and their hour of arrival, ISO 8601; None for `unfinished`.
         expected, found: numbers of events; positions for `unfinished`.
         source: what was not finished.
@@ -141,23 +141,73 @@ def _of_hour(
 
 
 _OPEN = """
-SELECT source, start, end, toInt8(status), dateDiff('second', written_at, now64(6)) FROM receipts FINAL
+SELECT source, start, end, toInt8(status) AS is_done, dateDiff('second', written_at, now64(6)) AS age, toString(run) AS run
+FROM receipts FINAL
 WHERE source IN (SELECT source FROM receipts FINAL WHERE status = 'open') ORDER BY source, start, end
 """
 
 
+class Range(NamedTuple):
+    """A receipt's part of its source: `[start, end)`, seconds since it was opened or done, and the run that read it."""
+
+    start: int
+    end: int
+    is_done: bool
+    age: int
+    run: str
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The positions."""
+        return self.start, self.end
+
+
 def _open_ranges(client: Reader, grace: int) -> tuple[list[Difference], int]:
-    """Return what was opened and never finished, and how many open receipts are young enough to be at work still."""
-    done: dict[str, list[tuple[int, int]]] = {}
-    still: list[tuple[str, int, int, int]] = []
-    for source, start, end, status, age in client.rows(_OPEN):
-        if status:
-            done.setdefault(source, []).append((start, end))
+    """Return what was opened and never finished, and how many open receipts may be at work still, or wait with the broker."""
+    sources: dict[str, list[Range]] = {}
+    for source, start, end, is_done, age, run in client.rows(_OPEN):
+        sources.setdefault(source, []).append(Range(start, end, bool(is_done), age, run))
+    lost, waiting = [], 0
+    for source, ranges in sources.items():
+        judge = {"kafka": of_topic, "pubsub": of_subscription}.get(source.partition("://")[0], of_files)
+        missing, at_work = judge(ranges, grace)
+        waiting += at_work
+        lost += [Difference("unfinished", None, None, part.start, part.end, source) for part in missing]
+    return lost, waiting
+
+
+def of_files(ranges: Sequence[Range], grace: int) -> tuple[list[Range], int]:
+    """Return the ranges of a file that are lost, and how many are at work: what one run left open, a later one may have read."""
+    done = [part.span for part in ranges if part.is_done]
+    left = [part for part in ranges if not part.is_done and not is_covered(*part.span, done)]
+    lost = [part for part in left if part.age >= grace]
+    return lost, len(left) - len(lost)
+
+
+def of_topic(ranges: Sequence[Range], grace: int) -> tuple[list[Range], int]:  # noqa: ARG001
+    """Return the ranges of a partition that are lost, and how many are at work or wait with the broker.
+
+    What is not done is behind the committed offset's back: the next run begins with it. It is lost only if a later run
+    went past it and did not read it.
+    """
+    lost, waiting = [], 0
+    done = [part.span for part in ranges if part.is_done]
+    for part in ranges:
+        if part.is_done or is_covered(*part.span, done):
+            continue
+        later = [other for other in ranges if (other.run, -other.age) > (part.run, -part.age)]
+        if is_covered(*part.span, done + [other.span for other in later]):
+            continue  # read again: that one is judged
+        if any(other.run > part.run and other.start >= part.end for other in later):
+            lost.append(part)
         else:
-            still.append((source, start, end, age))
-    left = [part for part in still if not is_covered(part[1], part[2], done.get(part[0], []))]
-    late = [Difference("unfinished", None, None, start, end, source) for source, start, end, age in left if age >= grace]
-    return late, len(left) - len(late)
+            waiting += 1
+    return lost, waiting
+
+
+def of_subscription(ranges: Sequence[Range], grace: int) -> tuple[list[Range], int]:
+    """Return nothing that is lost, and how many receipts may be at work: what is not acknowledged comes again, in other receipts."""
+    return [], sum(not part.is_done and part.age < grace for part in ranges)
 
 
 def is_covered(start: int, end: int, parts: Sequence[tuple[int, int]]) -> bool:

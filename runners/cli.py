@@ -80,11 +80,18 @@ def _existing(sink: str) -> "Client":
         "sluice ingest --source 'events/*.jsonl.gz' --sink chdb:db --teams events/teams.toml",
     ),
 )
-@click.option("--source", "sources", multiple=True, required=True, help="Files or folders, globs too; may be given more than once.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    required=True,
+    help="Files or folders, globs too; or kafka://host:port/topic?group=NAME, pubsub://project/subscription. May be given more than once.",
+)
 @SINK
 @click.option("--teams", help="The team registry's file, or open: the default with chdb:.")
 @click.option("--shards", type=int, help="Shards of ids: a power of two up to 256.  [default: 1 with chdb:, else 16]")
 @click.option("--allow-empty", is_flag=True, help="Do not refuse a source that matches no file.")
+@click.option("--health-port", type=int, help="Of a stream: answer /healthz, /readyz and /metrics (Prometheus) on this port; 0 for any.")
 @JSON
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
 @_typed_failures
@@ -94,17 +101,28 @@ def ingest(
     teams: str | None,
     shards: int,
     allow_empty: bool,
+    health_port: int | None,
     as_json: bool,
     beam_options: tuple[str, ...],
 ) -> None:
     """Run the main job."""
-    from apache_beam.options.pipeline_options import PipelineOptions
     from rich.console import Console
-
-    from runners.ingest import run_ingest, show_next_steps, show_summary
 
     ours = {"source": list(sources), "sink": sink, "teams": teams, "shards": shards, "allow_empty": allow_empty}
     console = Console(stderr=True)
+    is_stream = any(source.startswith(("kafka://", "pubsub://")) for source in sources)
+    if is_stream and not any(option.startswith("--runner") for option in beam_options):
+        from runners.supervisor import supervise
+
+        code, totals = supervise(ours, list(beam_options), console, health_port)
+        if as_json:
+            _json(totals)
+        sys.exit(code)
+
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from runners.ingest import run_ingest, show_next_steps, show_summary
+
     run, summary = run_ingest(PipelineOptions(list(beam_options), **ours), console)
     if as_json:
         _json(summary)

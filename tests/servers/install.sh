@@ -1,14 +1,32 @@
 #!/usr/bin/env bash
-# Install the one server that tests need and Python's packages do not bring: Debian's clickhouse-server (18.16.1).
+# Install the servers that tests need and Python's packages do not bring: Debian's clickhouse-server (18.16.1), Kafka's broker (by Maven).
+# Pub/Sub's emulator comes with Google's SDK: tests say so where it is missing.
 set -euo pipefail
-command -v clickhouse-server >/dev/null || [ -x /usr/sbin/clickhouse-server ] && exit 0
-if ! command -v apt-get >/dev/null; then
-  echo "tests need clickhouse-server: install it with this system's packages (any version that has the native protocol)" >&2
-  exit 1
-fi
+here="$(cd "$(dirname "$0")" && pwd)"
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/sluice"
+
+has_apt() { command -v apt-get >/dev/null; }
 as_root=""
 [ "$(id -u)" = 0 ] || as_root="sudo"
-# Nothing of ours needs the service that the package sets up: tests start servers of their own.
 export DEBIAN_FRONTEND=noninteractive
-$as_root apt-get update -qq
-$as_root apt-get install -y -qq --no-install-recommends clickhouse-server >/dev/null
+apt_install() {
+  if ! has_apt; then
+    echo "tests need $1: install it with this system's packages" >&2
+    exit 1
+  fi
+  $as_root apt-get update -qq
+  $as_root apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# Nothing of ours needs the service that the package sets up: tests start servers of their own.
+command -v clickhouse-server >/dev/null || [ -x /usr/sbin/clickhouse-server ] || apt_install clickhouse-server
+
+kafka="$cache/kafka-4.1.2"
+if [ ! -d "$kafka" ]; then
+  command -v java >/dev/null || apt_install openjdk-17-jre-headless
+  command -v mvn >/dev/null || apt_install maven
+  mkdir -p "$cache"
+  part="$(mktemp -d "$cache/kafka.XXXXXX")"
+  mvn -q -B -f "$here/java/pom.xml" dependency:copy-dependencies -DoutputDirectory="$part"
+  mv -T "$part" "$kafka" 2>/dev/null || rm -rf "$part"
+fi

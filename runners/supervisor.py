@@ -1,0 +1,120 @@
+"""Keep a stream running on this machine: start its worker, start another when it fails, stop it in order; and show how it is."""
+
+import ctypes
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from time import monotonic
+from typing import Any
+
+from rich.console import Console
+
+from runners.health import serve
+from runners.live import show
+from runners.status import Status, decode
+from transforms.metrics import Metric
+
+REFUSED = 2
+LONGEST_WAIT = 60.0  # seconds between two starts
+STEADY_SECONDS = 60.0  # a worker that ran so long did not fail for the reason that the one before it did
+STOP_SECONDS = 45.0  # a worker that does not end by itself in this time is killed: its time to drain, and to close
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+class Supervisor:
+    """One stream and its worker.
+
+    Args:
+        ours: the values of IngestOptions.
+        beam: other options, for Beam.
+    """
+
+    def __init__(self, ours: dict[str, Any], beam: list[str]) -> None:
+        self._arguments = json.dumps({"ours": ours, "beam": beam})
+        self._stop = threading.Event()
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._before: Counter[str] = Counter()  # what workers that ended have counted
+        self.status = Status("starting")
+        self.restarts = 0
+        self.waiting = 0.0
+        """Seconds until the next start, while no worker runs."""
+
+    def run(self) -> int:
+        """Run until `stop`. Return 0 if it was stopped, 2 if the worker refused to start the first time."""
+        failures = 0
+        while not self._stop.is_set():
+            began = monotonic()
+            code = self._run_worker()
+            if self._stop.is_set() or (code == REFUSED and not self.restarts):
+                return REFUSED if code == REFUSED else 0
+            failures = 1 if monotonic() - began > STEADY_SECONDS else failures + 1
+            self.restarts += 1
+            self.waiting = min(LONGEST_WAIT, 0.25 * 2**failures) * random.uniform(0.5, 1.0)
+            print(f"sluice: the worker ended with code {code}; the next one starts in {self.waiting:.1f} s", file=sys.stderr)
+            self._stop.wait(self.waiting)
+            self.waiting = 0.0
+        return 0
+
+    def stop(self) -> None:
+        """Stop reading, let what is in flight be finished, and end."""
+        self._stop.set()
+        if self._worker is not None:
+            self._worker.send_signal(signal.SIGTERM)
+
+    def totals(self) -> dict[str, int]:
+        """Return all counters, over all workers."""
+        return dict(self._before + Counter(self.status.counters))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a worker is at work."""
+        return self.status.state == "running"
+
+    def _run_worker(self) -> int:
+        self.status = Status("starting")
+        command = [sys.executable, "-m", "runners.worker", self._arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=_die_with_parent) as worker:
+            self._worker = worker
+            if self._stop.is_set():
+                worker.send_signal(signal.SIGTERM)
+            killer = threading.Thread(target=self._kill_late, args=(worker,), daemon=True)
+            killer.start()
+            for line in worker.stdout or ():
+                self.status = decode(line)
+            code = worker.wait()
+        self._worker = None
+        self._before += Counter(self.status.counters)
+        self.status = Status("starting", lags=self.status.lags)
+        return code
+
+    def _kill_late(self, worker: "subprocess.Popen[bytes]") -> None:
+        self._stop.wait()
+        try:
+            worker.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+
+
+def supervise(ours: dict[str, Any], beam: list[str], console: Console, port: int | None = None) -> tuple[int, dict[str, int]]:
+    """Run a stream until SIGTERM or SIGINT; return the exit code, and the sums over all workers by the name of the Metric.
+
+    Args:
+        ours: the values of IngestOptions.
+        beam: other options, for Beam.
+        console: a live view goes there if it is a terminal, else a line a minute.
+        port: of the health checks and metrics on all interfaces; None for none.
+    """
+    supervisor = Supervisor(ours, beam)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    with serve(supervisor, port), show(supervisor, console):
+        code = supervisor.run()
+    return code, {metric.value: supervisor.totals().get(metric.value, 0) for metric in Metric}
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)

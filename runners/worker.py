@@ -1,0 +1,124 @@
+"""The process that runs a stream on this machine: `python -m runners.worker OPTIONS`. It says how it is on standard output, line by line.
+
+It lives and dies with its job: whoever started it (runners/supervisor.py) starts a new one. Nothing is lost with it: what was not
+acknowledged is read again, and what it knew is in the tables.
+"""
+
+import gc
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from time import monotonic
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineState
+
+from pipelines.ingest import ingest, prepare
+from runners.prism import OPTIONS, prism
+from runners.status import Status, encode
+from schemas.errors import ConfigError, SluiceError
+from transforms.io.clickhouse import close_all
+from transforms.io.streams import close_fetchers, fetchers
+from transforms.metrics import lags, progress, step_seconds
+
+EVERY_SECONDS = 1.0
+DRAIN_SECONDS = 20.0  # for what is in flight when it shall stop
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
+ENDED = (PipelineState.DONE, PipelineState.FAILED, PipelineState.CANCELLED)
+
+
+def main() -> None:
+    """Run a job until SIGTERM, or until it fails. Exit codes: 0 stopped, 1 failed, 2 refused."""
+    arguments = json.loads(sys.argv[1])
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    for name in ("apache_beam.io.filesystems", "apache_beam.runners.portability.portable_runner"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        code = _run(arguments["beam"], arguments["ours"], stop)
+    except ConfigError as error:
+        print(f"sluice: {error}", file=sys.stderr)
+        code = 2
+    except SluiceError as error:
+        print(f"sluice: {error}", file=sys.stderr)
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)  # Beam's threads do not end by themselves
+
+
+def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> int:
+    _say(Status("starting"))
+    with prism() as (endpoint, runner):
+        options = PipelineOptions([*OPTIONS, f"--job_endpoint={endpoint}", *others], **ours)
+        job = prepare(options)
+        pipeline = beam.Pipeline(options=options)
+        ingest(pipeline, job)
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)  # events make no cycles
+        result = pipeline.run()
+        run = str(job.run)
+        while not stop.wait(EVERY_SECONDS):
+            _say(_status("running", run, runner))
+            if result.state in ENDED or runner.poll() is not None:
+                return _failed(result, runner)
+        return _stopped(run, runner)
+
+
+def _stopped(run: str, runner: "subprocess.Popen[bytes]") -> int:
+    """Read no more, finish what is in flight, give back the rest."""
+    for fetcher in fetchers():
+        fetcher.stop_reading()
+    began = monotonic()
+    while any(fetcher.in_flight for fetcher in fetchers()) and monotonic() - began < DRAIN_SECONDS and runner.poll() is None:
+        threading.Event().wait(0.05)
+    close_fetchers()
+    _say(_status("stopping", run, runner))
+    close_all()
+    return 0
+
+
+def _failed(result: beam.runners.runner.PipelineResult, runner: "subprocess.Popen[bytes]") -> int:
+    what = f"the runner ended with code {runner.returncode}" if runner.poll() is not None else f"the job is {result.state}"
+    print(f"sluice: {what}; the cause is above", file=sys.stderr)
+    return 1
+
+
+def _status(state: str, run: str, runner: "subprocess.Popen[bytes]") -> Status:
+    used = {"worker": _used(os.getpid()), "runner": _used(runner.pid)}
+    return Status(
+        state,
+        run,
+        {metric.value: amount for metric, amount in progress.copy().items()},
+        dict(lags),
+        {step: round(seconds, 3) for step, seconds in step_seconds.copy().items()},
+        {name: rss for name, (rss, _) in used.items()},
+        {name: cpu for name, (_, cpu) in used.items()},
+    )
+
+
+def _used(process: int) -> tuple[int, float]:
+    """Return bytes of memory and CPU seconds of a process; zeros if it is gone."""
+    try:
+        with open(f"/proc/{process}/statm") as statm, open(f"/proc/{process}/stat") as stat:
+            after_name = stat.read().rpartition(") ")[2].split()
+            return int(statm.read().split()[1]) * PAGE, (int(after_name[11]) + int(after_name[12])) / TICKS
+    except FileNotFoundError:
+        return 0, 0.0
+
+
+def _say(status: Status) -> None:
+    sys.stdout.buffer.write(encode(status) + b"\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
