@@ -198,7 +198,7 @@ def of_topic(ranges: Sequence[Range], grace: int) -> tuple[list[Range], int]:  #
         later = [other for other in ranges if (other.run, -other.age) > (part.run, -part.age)]
         if is_covered(*part.span, done + [other.span for other in later]):
             continue  # read again: that one is judged
-        if any(other.run > part.run and other.start >= part.end for other in later):
+        if any(other.run > part.run and other.end > part.start for other in later):
             lost.append(part)
         else:
             waiting += 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.audit import Audit, Difference, Scope, audit, is_covered
+from pipelines.audit import Audit, Difference, Range, Scope, audit, is_covered, of_subscription, of_topic
 from schemas.event import Event
 from schemas.message import FileRange
 from schemas.outcomes import Outcome, Report, Tally
@@ -348,3 +348,26 @@ def test_a_range_is_covered_if_each_of_its_positions_is(one: int, other: int, pa
         assert is_covered(start, end, parts) is covered.issuperset(range(start, end))
     else:  # an empty range, as of an empty file: some part must at least reach it
         assert is_covered(start, end, parts) is any(low <= start <= high for low, high in parts)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "lost", "waiting"),
+    [
+        ([Range(0, 5, True, 9, "a"), Range(5, 9, False, 9, "a")], [], 1),  # the broker has it still
+        ([Range(0, 5, False, 9, "a"), Range(5, 9, True, 9, "a")], [], 1),  # out of order: the next run begins at 0
+        ([Range(0, 5, False, 9, "a"), Range(0, 3, True, 5, "b"), Range(3, 7, True, 5, "b")], [], 0),
+        ([Range(0, 5, False, 9, "a"), Range(0, 3, True, 5, "b"), Range(3, 7, False, 5, "b")], [], 1),  # read again, and at work
+        ([Range(0, 5, False, 9, "a"), Range(6, 9, True, 5, "b")], [(0, 5)], 0),  # a later run went past it
+        ([Range(0, 5, False, 9, "a"), Range(2, 9, True, 5, "b")], [(0, 5)], 0),
+        ([Range(0, 5, False, 9, "b"), Range(6, 9, True, 5, "a")], [], 1),
+        ([Range(0, 5, False, 9, "a"), Range(0, 5, False, 3, "a"), Range(0, 5, False, 1, "a")], [], 1),  # the same run, twice more
+    ],
+)
+def test_what_a_topic_has_lost(ranges: list[Range], lost: list[tuple[int, int]], waiting: int) -> None:
+    found, at_work = of_topic(ranges, 0)
+    assert ([part.span for part in found], at_work) == (lost, waiting)
+
+
+def test_a_subscription_loses_nothing_and_old_receipts_are_not_in_flight() -> None:
+    ranges = [Range(0, 0, False, 90, "a"), Range(0, 0, False, 5, "a"), Range(0, 0, True, 5, "a")]
+    assert of_subscription(ranges, 60) == ([], 1)

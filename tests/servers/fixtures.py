@@ -1,5 +1,6 @@
 """Fixtures of databases; each test gets one that is empty."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 from tests.servers.clickhouse_engine import ClickHouseEngine
 from tests.servers.clickhouse_old import OldClickHouse
+from tests.servers.kafka import Kafka
+from tests.servers.pubsub import PubSub
 from transforms.io.clickhouse import close_all
 
 
@@ -44,3 +47,19 @@ def old_url(old_server: OldClickHouse) -> Iterator[str]:
     """Return the URL of an empty database on a real server, which is old."""
     yield old_server.url(old_server.new_database())
     close_all()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """Return the session's broker. Do not stop it: start your own for that."""
+    with Kafka(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pubsub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PubSub]:
+    """Return the session's emulator of Pub/Sub, which clients find by the environment. Do not stop it."""
+    with PubSub(tmp_path_factory.mktemp("pubsub")) as server:
+        os.environ["PUBSUB_EMULATOR_HOST"] = server.address
+        yield server
+        del os.environ["PUBSUB_EMULATOR_HOST"]

@@ -88,7 +88,8 @@ class Kafka(Server):
     def new_topic(self, partitions: int = 2) -> str:
         """Create a topic and return its name."""
         name = f"test-{next(_numbers)}"
-        (created,) = self.admin().create_topics([NewTopic(name, partitions, 1)]).values()
+        admin = self.admin()  # held: what it does ends with it
+        (created,) = admin.create_topics([NewTopic(name, partitions, 1)]).values()
         created.result(30)
         return name
 

@@ -78,6 +78,16 @@ class _Pending:
         self.arrivals.append(arrival_of(message, now))
         self.bytes += len(message)
 
+    def cut(self, messages: int) -> "_Pending":
+        """Return the first so many messages, and keep the rest."""
+        first = _Pending()
+        for name in ("payloads", "offsets", "arrivals"):
+            whole = getattr(self, name)
+            setattr(first, name, whole[:messages])
+            setattr(self, name, whole[messages:])
+        self.bytes = sum(map(len, self.payloads))
+        return first
+
 
 class KafkaFetcher(Fetcher[Part]):
     """Read partitions without joining the group, for which offsets are committed: the job's splits say who reads what, not Kafka.
@@ -129,7 +139,11 @@ class KafkaFetcher(Fetcher[Part]):
         if not ready:
             return None
         partition = min(ready, key=lambda one: self._pending[one].since)
-        return self._receipt(partition, self._pending.pop(partition))
+        pending = self._pending.pop(partition)
+        receipt = self._receipt(partition, pending.cut(self._limits.messages))
+        if pending.payloads:
+            self._pending[partition] = pending
+        return receipt
 
     def _take(self, message: Message, now: int) -> None:
         error, partition, offset = message.error(), message.partition(), message.offset()
