@@ -10,7 +10,7 @@ class Messages(msgspec.Struct, array_like=True):
         receipt: 64-bit id of the receipt that they belong to.
         source: what they were read from: a file's path, a topic's partition, a subscription.
         payloads: the messages' bytes as they came.
-        offsets: each message's position in its source: Kafka's offset, or the byte where the line starts.
+        offsets: each message's position in its source: Kafka's offset, Pub/Sub's message id, or the byte where the line starts.
         arrival: microseconds since 1970 when the messages were read; the arrival time of those without one.
         arrivals: microseconds since 1970 at which the edge or the broker took each message; empty if unknown.
         rejected: the reason why the source could not decode these payloads, or "" (a broken file).

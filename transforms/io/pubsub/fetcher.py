@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha1
 from time import monotonic
 from typing import Any
 
@@ -64,9 +65,10 @@ class Lease:
 class _Pulled:
     """What one pull brought."""
 
-    def __init__(self, lease: Lease, payloads: list[bytes], arrivals: list[int]) -> None:
+    def __init__(self, lease: Lease, payloads: list[bytes], places: list[int], arrivals: list[int]) -> None:
         self.lease = lease
         self.payloads = payloads
+        self.places = places
         self.arrivals = arrivals
         self.bytes = sum(map(len, payloads))
         self.since = monotonic()
@@ -101,12 +103,14 @@ class PubSubFetcher(Fetcher[list[Lease]]):
             return None
         taken: list[_Pulled] = []
         payloads: list[bytes] = []
+        places: list[int] = []
         arrivals: list[int] = []
         while queue and (not taken or len(payloads) + len(queue[0].payloads) <= limits.messages):
             taken.append(queue.popleft())
             payloads += taken[-1].payloads
+            places += taken[-1].places
             arrivals += taken[-1].arrivals
-        messages = Messages(new_receipt(), self._at.where, payloads, list(range(len(payloads))), now_micros(), arrivals)
+        messages = Messages(new_receipt(), self._at.where, payloads, places, now_micros(), arrivals)
         return Read(messages, [pulled.lease for pulled in taken])
 
     def _pull_always(self) -> None:
@@ -131,7 +135,9 @@ class PubSubFetcher(Fetcher[list[Lease]]):
     def _pulled(self, received: Sequence[Any]) -> _Pulled:
         now = now_micros()
         lease = Lease([one.ack_id for one in received], monotonic() + self._deadline)
-        return _Pulled(lease, [one.message.data for one in received], [arrival_of(one.message, now) for one in received])
+        messages = [one.message for one in received]
+        places = [place_of(message) for message in messages]
+        return _Pulled(lease, [message.data for message in messages], places, [arrival_of(message, now) for message in messages])
 
     def _is_full(self) -> bool:
         """Return whether there is no use in pulling more."""
@@ -199,6 +205,12 @@ def _portions(leases: Iterator[Lease] | Sequence[Lease]) -> Iterator[list[str]]:
     ids = [one for lease in leases for one in lease.ids]
     for start in range(0, len(ids), IDS_AT_ONCE):
         yield ids[start : start + IDS_AT_ONCE]
+
+
+def place_of(message: Any) -> int:
+    """Return a number that stays the message's own when it is delivered again: its id, which Pub/Sub writes in digits, or a hash of it."""
+    name: str = message.message_id
+    return int(name) if name.isdigit() and len(name) < 20 else int.from_bytes(sha1(name.encode()).digest()[:8])
 
 
 def arrival_of(message: Any, now: int) -> int:

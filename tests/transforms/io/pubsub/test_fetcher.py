@@ -59,6 +59,10 @@ def payloads(receipts: Sequence[Messages]) -> list[bytes]:
     return sorted(payload for one in receipts for payload in one.payloads)
 
 
+def places(receipts: Sequence[Messages]) -> dict[bytes, int]:
+    return {payload: place for one in receipts for payload, place in zip(one.payloads, one.offsets, strict=True)}
+
+
 def numbered(count: int) -> list[bytes]:
     return [b"%04d" % number for number in range(count)]
 
@@ -87,7 +91,7 @@ def test_small_pulls_are_put_together_and_arrivals_are_those_of_the_edge(job: Jo
     assert payloads(receipts) == numbered(30)
     assert {arrival for one in receipts for arrival in one.arrivals} == {1_793_534_400_000_000}
     assert {one.source for one in receipts} == {f"pubsub://{PROJECT}/{name}"}
-    assert all(one.offsets == list(range(len(one.payloads))) for one in receipts)
+    assert len({place for one in receipts for place in one.offsets}) == 30
 
 
 def test_what_was_published_without_a_time_arrived_when_it_was_published(job: Job, name: str) -> None:
@@ -127,10 +131,12 @@ def test_deadlines_are_extended_while_a_receipt_is_at_work(job: Job, name: str) 
 def test_a_job_that_goes_back_gets_its_messages_again(job: Job, name: str) -> None:
     publish(name, numbered(20))
     start = job.mark
-    job.read(20)
+    first = job.read(20)
     publish(name, [b"later"])
     job.mark = start
-    assert payloads(job.read(21)) == [*numbered(20), b"later"]
+    again = job.read(21)
+    assert payloads(again) == [*numbered(20), b"later"]
+    assert places(first).items() <= places(again).items(), "or an event without a uuid would get another one"
 
 
 def test_what_is_not_completed_in_time_is_given_back(job: Job, name: str) -> None:
