@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 CODE := schemas transforms pipelines runners
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test servers check format bench lock clean
+.PHONY: help install demo demo-stream test test-faults servers check format bench lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/installed ## make .venv with the `sluice` command and the tools
 
@@ -20,10 +20,16 @@ $(VENV)/installed: setup.py constraints.txt
 demo: install ## the main job: a generated day of events into ClickHouse tables, with the proof that none is missing
 	$(BIN)/sluice demo
 
+demo-stream: install servers ## a stream from Kafka: produced, ingested, killed, recovered, and audited
+	$(BIN)/python -W ignore -m tests.faults.demo
+
 test: install servers ## all tests, with the real servers that they need
 	$(BIN)/python -m pytest
 
-servers: ## the servers that tests start: Debian's clickhouse-server, if it is not there
+test-faults: install servers ## streams through Kafka and Pub/Sub, their processes killed at random, and the table of what was lost
+	$(BIN)/python -W ignore -m tests.faults $(FAULTS_ARGS)
+
+servers: ## the servers that tests start: Debian's clickhouse-server, Kafka's jars, if they are not there
 	@tests/servers/install.sh
 
 check: install ## only check: lint, format, types, layers

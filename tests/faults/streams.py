@@ -45,6 +45,10 @@ class KafkaTopic:
         self.source = server.url(self._topic)
         self.to = f"kafka://{server.bootstrap}/{self._topic}"
 
+    def done(self) -> int:
+        """Return how many messages are acknowledged."""
+        return sum(max(0, offset) for offset in self._server.committed(self._topic, PARTITIONS))
+
     def unacknowledged(self) -> int:
         done, ends = self._server.committed(self._topic, PARTITIONS), self._server.ends(self._topic, PARTITIONS)
         return sum(end - max(0, offset) for end, offset in zip(ends, done, strict=True))
@@ -89,9 +93,9 @@ class Load:
 class Stream:
     """`sluice ingest` from a broker into a server, started again whenever it is gone."""
 
-    def __init__(self, broker: Broker, sink: str, teams: str, folder: Path, *options: str) -> None:
-        self._command = [SLUICE, "ingest", "--source", broker.source, "--sink", sink, "--teams", teams, "--json", *options]
-        self._log = (folder / "ingest.log").open("ab")
+    def __init__(self, broker: Broker, sink: str, teams: str, folder: Path, *options: str, shown: bool = False) -> None:
+        self._command = [SLUICE, "ingest", "--source", broker.source, "--sink", sink, "--teams", teams, *options]
+        self._log = None if shown else (folder / "ingest.log").open("ab")
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -141,7 +145,8 @@ class Stream:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
 
 class Count:
