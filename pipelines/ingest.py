@@ -44,7 +44,7 @@ class IngestOptions(PipelineOptions):
         parser.add_argument("--range_bytes", type=int, default=32 << 20, help="files are read in ranges of about so many bytes")
         parser.add_argument("--splits", type=int, help="parts in which a stream is read side by side, 2 by default")
         parser.add_argument(
-            "--in_flight", type=int, default=20, help="receipts of a split that are at work at most; 0: the runner holds back"
+            "--in_flight", type=int, default=10, help="receipts of a split that are at work at most; 0: the runner holds back"
         )
         parser.add_argument("--receipt_messages", type=int, default=4_000, help="messages of a stream that are read at once at most")
         parser.add_argument("--allow_empty", action="store_true", help="do not refuse a source that matches no file")

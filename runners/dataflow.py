@@ -9,4 +9,3 @@ DEFAULTS = {
     "in_flight": "0",  # Dataflow holds back by itself
 }
 NEEDED = ("project", "region", "temp_location", "sdk_container_image")
-

@@ -13,4 +13,3 @@ DEFAULTS = {
     "max_cache_memory_usage_mb": "400",  # of state in the worker; it needs a worker pool that was started with --container_executable
     "in_flight": "0",  # Flink holds back by itself
 }
-

@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make test-faults", description=__doc__)
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--rate", type=float, default=3_000)
+    parser.add_argument("--rate", type=float, default=600, help="messages a second: kills shall meet work")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     parser.add_argument("--brokers", nargs="*", default=["kafka", "pubsub"])
     asked = parser.parse_args()

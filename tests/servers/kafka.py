@@ -9,6 +9,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.servers.process import Server, free_port
+from transforms.io.kafka.fetcher import ask
+from transforms.io.kafka.url import parse
 
 VERSION = "4.1.2"
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
@@ -100,7 +102,8 @@ class Kafka(Server):
         """Return the group's offsets by partition; -1001 where there is none."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
         try:
-            found = consumer.committed([TopicPartition(topic, number) for number in range(partitions)], timeout=10)
+            asked = [TopicPartition(topic, number) for number in range(partitions)]
+            found = ask(lambda: consumer.committed(asked, timeout=10), parse(self.url(topic, group)))
             return [one.offset for one in found]
         finally:
             consumer.close()

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import NamedTuple, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from schemas.errors import ConfigError, Unavailable
 from schemas.message import Messages
@@ -311,6 +312,17 @@ def arrival_of(message: Message, now: int) -> int:
     return milliseconds * 1000 if kind else now
 
 
+# A coordinator that has just started, or moved.
+_SOON = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE}
+
+
+def _will_answer_soon(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in _SOON
+
+
+_patient = Retrying(retry=retry_if_exception(_will_answer_soon), stop=stop_after_delay(TIMEOUT), wait=wait_fixed(0.2), reraise=True)
+
+
 def _text(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode(errors="replace")
 
@@ -323,7 +335,7 @@ def ask(question: Callable[[], Answer], at: KafkaAt) -> Answer:
         ConfigError: they do not let us in.
     """
     try:
-        return question()
+        return _patient(question)
     except KafkaException as error:
         cause: KafkaError = error.args[0]
         if cause.code() in _WRONG or cause.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):

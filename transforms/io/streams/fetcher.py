@@ -48,7 +48,7 @@ class Limits(msgspec.Struct, frozen=True):
     messages: int = 4_000
     bytes: int = 16 << 20
     linger: float = 0.1
-    in_flight: int = 20
+    in_flight: int = 10
     timeout: float = 600.0
 
 
