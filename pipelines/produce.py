@@ -1,5 +1,6 @@
 """`sluice produce`: the messages of files in, a topic of Kafka or Pub/Sub out, at a rate."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from time import monotonic, sleep
@@ -67,7 +68,7 @@ class KafkaTopic:
             "enable.idempotence": True,
             "log_level": 3,
         }
-        self._producer = Producer({**self._at.settings(), **settings, "log_level": 3})
+        self._producer = Producer({**self._at.settings(), **settings}, logger=logging.getLogger("librdkafka"))
 
     def send(self, payload: bytes) -> None:
         """Send a message; wait while the queue is full."""

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric as Family
 from runners.status import Status
 from transforms.metrics import Metric
 
-TEXT = [("Content-Type", "text/plain; charset=utf-8")]
+TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 
 
 class Watched(Protocol):
@@ -88,12 +88,12 @@ def serve(watched: Watched, port: int | None) -> Iterator[int | None]:
             body: Iterable[bytes] = metrics(environ, start)
             return body
         if path == "/healthz":
-            start("200 OK", TEXT)
+            start("200 OK", [*TEXT])
             return [b"ok\n"]
         if path == "/readyz":
-            start("200 OK" if watched.is_ready else "503 Service Unavailable", TEXT)
+            start("200 OK" if watched.is_ready else "503 Service Unavailable", [*TEXT])
             return [watched.status.state.encode() + b"\n"]
-        start("404 Not Found", TEXT)
+        start("404 Not Found", [*TEXT])
         return [b"there are /healthz, /readyz and /metrics\n"]
 
     with make_server("", port, answer, server_class=ThreadingWSGIServer, handler_class=_Quiet) as server:

@@ -1,0 +1,222 @@
+"""What keeps a stream running: restarts with back-off, an orderly stop, health checks, metrics, and what is shown."""
+
+import io
+import json
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from runners import supervisor as module
+from runners.health import serve
+from runners.live import Rates, line, show, slowest
+from runners.status import Status, encode
+from runners.supervisor import Supervisor
+from transforms.metrics import Lag, Metric
+
+RUNNING = Status("running", counters={"events_received": 10, "events_stored": 7, "events_duplicated": 1}, lags={"s": Lag(5, 1.5, 2)})
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Supervisor]]:
+    """Give a supervisor whose workers run a script; it counts them in the file `starts`."""
+    supervisors = []
+
+    def made(body: str) -> Supervisor:
+        package = tmp_path / "runners"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        head = f"import os, sys, time, signal\nopen({str(tmp_path / 'starts')!r}, 'a').write('x')\n"
+        (package / "worker.py").write_text(
+            head + f"def say(line): print(line, flush=True)\nRUNNING = {encode(RUNNING).decode()!r}\n" + body
+        )
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(module.random, "uniform", lambda *_: 0.01)
+        supervisors.append(Supervisor({"source": []}, []))
+        return supervisors[-1]
+
+    yield made
+    for supervisor in supervisors:
+        supervisor.stop()
+
+
+def starts(tmp_path: Path) -> int:
+    return len((tmp_path / "starts").read_text())
+
+
+def in_thread(supervisor: Supervisor) -> tuple[threading.Thread, list[int]]:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(supervisor.run()), daemon=True)
+    thread.start()
+    return thread, codes
+
+
+def test_a_worker_that_fails_is_started_again_and_counters_go_on(script: Any, tmp_path: Path) -> None:
+    supervisor = script("say(RUNNING)\nsys.exit(1)")
+    thread, codes = in_thread(supervisor)
+    until(lambda: supervisor.restarts >= 3)
+    supervisor.stop()
+    thread.join(20)
+    assert codes == [0]
+    assert starts(tmp_path) >= 3
+    assert supervisor.totals()["events_stored"] >= 3 * 7
+
+
+def test_a_worker_that_was_killed_is_started_again(script: Any, tmp_path: Path) -> None:
+    supervisor = script("say(RUNNING)\ntime.sleep(60)")
+    thread, _ = in_thread(supervisor)
+    until(lambda: supervisor.is_ready)
+    os.kill(supervisor._worker.pid, 9)
+    until(lambda: supervisor.restarts == 1 and supervisor.is_ready)
+    supervisor.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_worker_that_refuses_to_start_is_not_started_again(script: Any, tmp_path: Path) -> None:
+    supervisor = script("sys.exit(2)")
+    assert supervisor.run() == 2
+    assert starts(tmp_path) == 1
+
+
+def test_it_waits_longer_from_one_failure_to_the_next(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = script("sys.exit(1)")
+    waits: list[float] = []
+    monkeypatch.setattr(module.random, "uniform", lambda *_: 1.0)
+    monkeypatch.setattr(supervisor._stop, "wait", lambda seconds=None: waits.append(seconds) if seconds else time.sleep(60))
+    thread, _ = in_thread(supervisor)
+    until(lambda: len(waits) >= 4)
+    supervisor.stop()
+    assert waits[:4] == [0.5, 1.0, 2.0, 4.0]
+    thread.join(20)
+
+
+def test_stopping_asks_the_worker_to_finish(script: Any, tmp_path: Path) -> None:
+    supervisor = script("signal.signal(signal.SIGTERM, lambda *_: (open('finished', 'w'), sys.exit(0)))\nsay(RUNNING)\ntime.sleep(60)")
+    thread, codes = in_thread(supervisor)
+    until(lambda: supervisor.is_ready)
+    supervisor.stop()
+    thread.join(20)
+    assert codes == [0]
+    assert (tmp_path / "finished").exists()
+
+
+def test_a_worker_that_does_not_finish_is_killed(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.2)
+    supervisor = script("signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsay(RUNNING)\ntime.sleep(60)")
+    thread, codes = in_thread(supervisor)
+    until(lambda: supervisor.is_ready)
+    supervisor.stop()
+    thread.join(20)
+    assert codes == [0]
+
+
+class Watched:
+    status = RUNNING
+    restarts = 2
+    waiting = 0.0
+    is_ready = True
+
+    def totals(self) -> dict[str, int]:
+        return self.status.counters
+
+
+def get(port: int | None, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_health_checks() -> None:
+    watched = Watched()
+    with serve(watched, 0) as port:
+        assert get(port, "/healthz") == (200, "ok\n")
+        assert get(port, "/readyz") == (200, "running\n")
+        watched.is_ready = False
+        assert get(port, "/readyz")[0] == 503
+        assert get(port, "/nothing")[0] == 404
+
+
+def test_metrics_are_those_of_the_one_module() -> None:
+    with serve(Watched(), 0) as port:
+        code, text = get(port, "/metrics")
+    assert code == 200
+    for metric in Metric:
+        assert f"\nsluice_{metric.value}_total " in text
+    assert "sluice_events_stored_total 7.0" in text
+    assert 'sluice_lag_messages{split="s"} 5.0' in text
+    assert 'sluice_lag_seconds{split="s"} 1.5' in text
+    assert "sluice_workers_restarted_total 2.0" in text
+
+
+def test_without_a_port_nothing_is_served() -> None:
+    with serve(Watched(), None) as port:
+        assert port is None
+
+
+def test_rates_are_means_over_the_last_samples() -> None:
+    rates = Rates()
+    assert rates.add(0.0, 0, 0) == (0.0, 0.0)
+    assert rates.add(2.0, 100, 50) == (50.0, 25.0)
+    for second in range(3, 30):
+        found = rates.add(float(second), 100, 50)
+    assert found == (0.0, 0.0)
+
+
+def test_a_line_says_rates_lag_and_restarts() -> None:
+    assert (
+        line(Watched(), 10.0, 8.0) == "sluice: running: 10 events/s in, 8/s out, lag 5 messages and 1.5 s, 2 receipts in flight, 2 restarts"
+    )
+
+
+def test_lags_add_up_and_an_unknown_one_is_unknown() -> None:
+    assert Status("", lags={"a": Lag(5, 1.0, 1), "b": Lag(7, 3.0, 2)}).lag == Lag(12, 3.0, 3)
+    assert Status("", lags={"a": Lag(-1, 2.0, 1)}).lag.messages == -1
+    assert Status("").lag == Lag(-1, 0.0, 0)
+
+
+def test_the_slowest_step_is_named() -> None:
+    assert slowest(Status("", steps={"ParseEvents": 3.0, "Insert": 1.0})) == "ParseEvents, 75% of the time"
+    assert slowest(Status("")) == ""
+
+
+def test_a_terminal_gets_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.live.REFRESH_SECONDS", 0.01)
+    screen = io.StringIO()
+    with show(Watched(), Console(file=screen, force_terminal=True, width=80)):
+        until(lambda: "restarts" in screen.getvalue())
+    assert "receipts in flight" in screen.getvalue()
+
+
+def test_elsewhere_there_is_a_line_a_minute(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("runners.live.REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr("runners.live.LINE_SECONDS", 0.05)
+    with show(Watched(), Console(file=io.StringIO(), force_terminal=False)):
+        time.sleep(0.3)
+    written = capsys.readouterr().err.splitlines()
+    assert written
+    assert all(text.startswith("sluice: running: ") for text in written)
+
+
+def test_a_status_is_one_line() -> None:
+    assert b"\n" not in encode(RUNNING)
+    assert json.loads(encode(RUNNING))["state"] == "running"
+    assert sys.getsizeof(encode(RUNNING)) < 4096
