@@ -33,6 +33,21 @@ def _typed_failures(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _with_defaults(beam_options: list[str]) -> list[str]:
+    """Return Beam's options, with what the runner that they name needs besides."""
+    from runners import dataflow, flink
+    from runners.defaults import completed, names
+
+    runner = next((option.partition("=")[2] for option in beam_options if option.startswith("--runner=")), "")
+    if runner == "FlinkRunner":
+        return completed(beam_options, flink.DEFAULTS)
+    if runner == "DataflowRunner":
+        if missing := [f"--{name}" for name in dataflow.NEEDED if name not in names(beam_options)]:
+            raise ConfigError(f"Dataflow needs {', '.join(missing)}", "see docs/operations.md")
+        return completed(beam_options, dataflow.DEFAULTS)
+    return beam_options
+
+
 def _help(text: str, example: str) -> dict[str, str]:
     return {"help": text, "epilog": f"Example: {example}"}
 
@@ -123,7 +138,7 @@ def ingest(
 
     from runners.ingest import run_ingest, show_next_steps, show_summary
 
-    run, summary = run_ingest(PipelineOptions(list(beam_options), **ours), console)
+    run, summary = run_ingest(PipelineOptions(_with_defaults(list(beam_options)), **ours), console)
     if as_json:
         _json(summary)
     else:

@@ -28,6 +28,7 @@ from transforms.io.streams import close_fetchers, fetchers
 from transforms.metrics import lags, progress, step_seconds
 
 EVERY_SECONDS = 1.0
+SHARDS = 4  # of ids: one process has them all, and reads each back when it starts
 DRAIN_SECONDS = 20.0  # for what is in flight when it shall stop
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -58,6 +59,8 @@ def main() -> None:
 def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> int:
     _say(Status("starting"))
     with prism() as (endpoint, runner):
+        if not ours["sink"].startswith("chdb:"):
+            ours["shards"] = ours["shards"] or SHARDS
         options = PipelineOptions([*OPTIONS, f"--job_endpoint={endpoint}", *others], **ours)
         job = prepare(options)
         pipeline = beam.Pipeline(options=options)

@@ -26,7 +26,7 @@ from transforms.io.registry import FileRegistry, OpenRegistry
 from transforms.limits import EnforceLimits
 from transforms.parse import ParseEvents
 from transforms.persons import ApplyPersonProperties, ResolvePersons
-from transforms.receipts import AcknowledgeReceipts, Ledger
+from transforms.receipts import AcknowledgeReceipts, Ledger, OpenReceipts
 from transforms.runs import new_run
 from transforms.sink import StoreUnique
 
@@ -72,6 +72,12 @@ TRANSFORMS: list[tuple[str, Make, Any, set[str]]] = [
         lambda sink, registry: AcknowledgeReceipts(Ledger(sink, RUN)),
         Report(7, [Tally(1, 0, Outcome.RECEIVED, "", 1)]),
         {"KeyByShard", "Acknowledge"},
+    ),
+    (
+        "OpenReceipts",
+        lambda sink, registry: OpenReceipts(Ledger(sink, RUN)),
+        Messages(7, "s", [MESSAGE], [0], NOW),
+        {"OpenReceipts"},
     ),
 ]
 
