@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CODE := schemas transforms pipelines runners
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-stream test test-faults servers check format bench lock clean
+.PHONY: help install demo demo-stream test test-faults soak servers check format bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,8 +29,12 @@ test: install servers ## all tests, with the real servers that they need
 test-faults: install servers ## streams through Kafka and Pub/Sub, their processes killed at random, and the table of what was lost
 	$(BIN)/python -W ignore -m tests.faults $(FAULTS_ARGS)
 
-servers: ## the servers that tests start: Debian's clickhouse-server, Kafka's jars, if they are not there
+soak: install servers ## ten minutes of a stream at a steady rate: memory and latency
+	SOAK_SECONDS=600 $(BIN)/python -m pytest -s tests/faults/test_soak.py
+
+servers: install ## what tests start: Debian's clickhouse-server, Kafka's jars, Prism, if they are not there
 	@tests/servers/install.sh
+	@$(BIN)/python -W ignore -m runners.prism >/dev/null
 
 check: install ## only check: lint, format, types, layers
 	$(BIN)/ruff check

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from time import time_ns
 from uuid import uuid4
 
@@ -13,6 +12,7 @@ from schemas.event import Batch
 from transforms.dedupe.filter import DuplicateFilter, check_shards
 from transforms.dedupe.shards import SplitByShard
 from transforms.dedupe.state import HEAD, LOGS
+from transforms.process import once_a_process
 
 
 @dataclass
@@ -40,7 +40,7 @@ class DropDuplicates(beam.PTransform):
         return shards | "DropDuplicates" >> beam.ParDo(_DropDuplicatesFn(self._job, self.shards)).with_output_types(Batch)
 
 
-@lru_cache(maxsize=8)
+@once_a_process(8)
 def _filter(job: str, shards: int) -> DuplicateFilter:  # noqa: ARG001 - the cache's key
     """Return the process's filter of a job: DoFn instances come and go."""
     return DuplicateFilter(shards, table=None, log=True)

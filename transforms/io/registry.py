@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from functools import lru_cache
 from time import monotonic
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from schemas.errors import ConfigError
 from schemas.teams import OPEN, OPEN_REGISTRY, Registry, parse_registry
+from transforms.process import once_a_process
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class _Cached:
         return self._registry
 
 
-@lru_cache(maxsize=16)
+@once_a_process(16)
 def _cached(source: FileRegistry) -> _Cached:
     return _Cached(source.path, source.refresh)
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from threading import Lock
 from time import monotonic
 
 import apache_beam as beam
@@ -15,6 +13,7 @@ from transforms.limits.quotas import Quotas
 from transforms.limits.rules import Limiter
 from transforms.limits.usage import Usage
 from transforms.metrics import timed
+from transforms.process import once_a_process
 
 
 @dataclass
@@ -47,10 +46,7 @@ class EnforceLimits(beam.PTransform):
         return batches | "EnforceLimits" >> beam.ParDo(_EnforceLimitsFn(self)).with_output_types(Batch)
 
 
-_creation = Lock()
-
-
-@lru_cache(maxsize=4)
+@once_a_process()
 def _limiter(sink: str, run: str, refresh: float) -> Limiter:  # noqa: ARG001 - the cache's key
     """Return the process's limiter of a run: DoFn instances come and go."""
     return Limiter(Quotas(Usage(shared(sink)), refresh))
@@ -62,8 +58,7 @@ class _EnforceLimitsFn(beam.DoFn):
         self._limiter_options = (step.sink, step.run, step.refresh)
 
     def process(self, batch: Batch) -> Iterator[Batch]:
-        with _creation:  # or two threads that start together would have one each
-            limiter = _limiter(*self._limiter_options)
+        limiter = _limiter(*self._limiter_options)
         with timed("EnforceLimits"):
             limited = limiter.enforce(batch, self._registry.current(), monotonic())
         yield limited

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from time import time_ns
 
@@ -19,6 +18,7 @@ from transforms.persons.shards import split_by_id
 from transforms.persons.state import HEAD, LOGS, PersonShards
 from transforms.persons.stored import StoredFacts
 from transforms.persons.warn import Warnings
+from transforms.process import once_a_process
 
 
 @dataclass
@@ -50,7 +50,7 @@ class ResolvePersons(beam.PTransform):
         return split | "ResolvePersons" >> beam.ParDo(_ResolvePersonsFn(self)).with_output_types(Batch)
 
 
-@lru_cache(maxsize=4)
+@once_a_process()
 def _shards(sink: str, run: str, shards: int, log: bool) -> PersonShards[KnownIds]:  # noqa: ARG001 - `run` is part of the cache's key
     """Return what the process knows of a job's shards: DoFn instances come and go."""
     stored = StoredFacts(shared(sink))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import apache_beam as beam
 import msgspec
@@ -16,6 +15,7 @@ from apache_beam.transforms.userstate import (
 
 from schemas.outcomes import Report
 from transforms.metrics import Metric, count, timed
+from transforms.process import once_a_process
 from transforms.receipts.accounts import Account, Accounts
 from transforms.receipts.ledger import Ledger
 from transforms.state.shard_log import Head, Indexes, Log, new_generation
@@ -92,7 +92,7 @@ def add_report(indexes: Indexes[Accounts], shard: int, report: Report, head: Hea
     return complete
 
 
-@lru_cache(maxsize=4)
+@once_a_process()
 def _indexes(ledger: Ledger) -> Indexes[Accounts]:  # noqa: ARG001 - the cache's key
     """Return the process's indexes of a run."""
     return Indexes()

@@ -2,10 +2,10 @@
 
 import threading
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 
 from transforms.io.clickhouse import shared
+from transforms.process import once_a_process
 
 KEPT = 100_000  # receipts that nobody has asked for: those of other processes' sources
 
@@ -55,15 +55,7 @@ class Completed:
         ]
 
 
-_creation = threading.Lock()
-
-
-@lru_cache(maxsize=4)
-def _completed(sink: str) -> Completed:
-    return Completed(shared(sink))
-
-
+@once_a_process()
 def completed(sink: str) -> Completed:
     """Return what this process knows of a sink's receipts."""
-    with _creation:
-        return _completed(sink)
+    return Completed(shared(sink))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from time import time_ns
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from transforms.dedupe.shards import SplitByShard
 from transforms.dedupe.state import HEAD, LOGS
 from transforms.io.clickhouse import shared
 from transforms.metrics import count_outcomes, timed
+from transforms.process import once_a_process
 from transforms.runs import started_at
 from transforms.sink.event_ids import EventIds
 from transforms.sink.writer import Writer
@@ -56,7 +56,7 @@ class StoreUnique(beam.PTransform):
         return batches | SplitByShard(self.shards) | "StoreUnique" >> beam.ParDo(_StoreUniqueFn(self)).with_output_types(Report)
 
 
-@lru_cache(maxsize=4)
+@once_a_process()
 def _filter(sink: str, run: str, shards: int, log: bool) -> DuplicateFilter:
     """Return the process's filter of a job: DoFn instances come and go."""
     return DuplicateFilter(shards, EventIds(shared(sink), started_at(UUID(run))), log)
