@@ -63,11 +63,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 
 
 def _configure_logging() -> None:
-    """Log warnings to standard error, but for those about extras of Beam that are not installed: who needs one is told so."""
+    """Log warnings to standard error."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("apache_beam.io.filesystems").setLevel(logging.ERROR)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: "apitools not found" not in str(record.msg))
 
 
 @click.group()

@@ -38,9 +38,8 @@ ENDED = (PipelineState.DONE, PipelineState.FAILED, PipelineState.CANCELLED)
 def main() -> None:
     """Run a job until SIGTERM, or until it fails. Exit codes: 0 stopped, 1 failed, 2 refused."""
     arguments = json.loads(sys.argv[1])
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    for name in ("apache_beam.io.filesystems", "apache_beam.runners.portability.portable_runner"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", force=True)  # Beam's import has set it already
+    logging.getLogger("apache_beam.runners.portability.portable_runner").setLevel(logging.ERROR)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

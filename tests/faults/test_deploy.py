@@ -17,7 +17,7 @@ LAG_SECONDS = 30
 
 @pytest.mark.timeout(300)
 def test_a_deploy_leaves_half_a_minute_of_lag_at_most(kafka: Kafka, engine: ClickHouseEngine, tmp_path: Path) -> None:
-    load, sink, topic = Load(tmp_path, 30_000, seed=5), new_tables(engine), KafkaTopic(kafka)
+    load, sink, topic = Load(tmp_path, 45_000, seed=5), new_tables(engine), KafkaTopic(kafka)
     stream = Stream(topic, sink, load.teams, tmp_path)
     producer = subprocess.Popen([SLUICE, "produce", "--from", str(load.folder), "--rate", str(RATE), "--to", topic.to])
     try:

@@ -27,6 +27,6 @@ if [ ! -d "$kafka" ]; then
   command -v mvn >/dev/null || apt_install maven
   mkdir -p "$cache"
   part="$(mktemp -d "$cache/kafka.XXXXXX")"
-  mvn -q -B -f "$here/java/pom.xml" dependency:copy-dependencies -DoutputDirectory="$part"
+  mvn -q -B -Dstyle.color=never -f "$here/java/pom.xml" dependency:copy-dependencies -DoutputDirectory="$part"
   mv -T "$part" "$kafka" 2>/dev/null || rm -rf "$part"
 fi
