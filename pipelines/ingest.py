@@ -7,7 +7,7 @@ from time import time_ns
 from uuid import UUID
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from schemas.errors import ConfigError
 from schemas.teams import OPEN
@@ -16,6 +16,8 @@ from transforms.dedupe.filter import check_shards
 from transforms.io.clickhouse import shared
 from transforms.io.files import ReadFiles, match
 from transforms.io.migrate import require_schema
+from transforms.io.pubsub.url import PubSubAt
+from transforms.io.pubsub.url import parse as parse_pubsub
 from transforms.io.registry import RegistrySource, registry_source
 from transforms.io.streams import Limits, ReadStream, Split, is_stream, splits_of
 from transforms.limits import EnforceLimits
@@ -59,6 +61,7 @@ class IngestJob:
         sources: patterns of files.
         bytes: size of all files together.
         splits: of the streams that are read; then there are no files.
+        subscription: what Dataflow reads by its own means.
     """
 
     run: UUID
@@ -70,6 +73,7 @@ class IngestJob:
     range_bytes: int
     allow_empty: bool
     splits: Sequence[Split] = field(default=())
+    subscription: PubSubAt | None = None
 
 
 def prepare(options: PipelineOptions) -> IngestJob:
@@ -103,6 +107,7 @@ def prepare(options: PipelineOptions) -> IngestJob:
     require_schema(client)
     run = new_run(time_ns() // 1000)
     limits = _limits(asked)
+    by_dataflow = _subscription(options, streams)
     return IngestJob(
         run=run,
         sources=list(asked.source),
@@ -112,8 +117,22 @@ def prepare(options: PipelineOptions) -> IngestJob:
         shards=asked.shards or (EMBEDDED_SHARDS if client.embedded else DEFAULT_SHARDS),
         range_bytes=asked.range_bytes,
         allow_empty=asked.allow_empty,
-        splits=[split for url in streams for split in splits_of(url, asked.sink, str(run), limits, asked.splits)],
+        splits=[split for url in streams for split in splits_of(url, asked.sink, str(run), limits, asked.splits)]
+        if by_dataflow is None
+        else [],
+        subscription=by_dataflow,
     )
+
+
+def _subscription(options: PipelineOptions, streams: Sequence[str]) -> PubSubAt | None:
+    """Return the subscription that Dataflow reads by its own means."""
+    if options.view_as(StandardOptions).runner != "DataflowRunner" or not any(url.startswith("pubsub:") for url in streams):
+        return None
+    if len(streams) > 1:
+        raise ConfigError(
+            "--source names several streams", "on Dataflow a job reads one subscription: run one job for each, they may share the sink"
+        )
+    return parse_pubsub(streams[0])
 
 
 def _limits(asked: PipelineOptions) -> Limits:
@@ -135,7 +154,11 @@ def ingest(pipeline: beam.Pipeline, job: IngestJob) -> None:
     log = not shared(sink).embedded
 
     # Input
-    if job.splits:
+    if job.subscription is not None:
+        from transforms.io.pubsub.read_pubsub import ReadPubSub  # Google's libraries are imported where they are used
+
+        read = pipeline | "ReadPubSub" >> ReadPubSub(job.subscription) | "OpenReceipts" >> OpenReceipts(ledger)
+    elif job.splits:
         read = pipeline | "ReadStream" >> ReadStream(job.splits) | "OpenReceipts" >> OpenReceipts(ledger)
     else:
         read = pipeline | "ReadFiles" >> ReadFiles(

@@ -1,5 +1,6 @@
 """Flink and Dataflow: options, and the job as far as its proto. Neither is here to run it."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pipelines.ingest import IngestOptions, ingest, prepare
 from runners import dataflow, flink
 from runners.cli import main
 from runners.defaults import completed
+from schemas.errors import ConfigError
 from tests.servers.kafka import Kafka
 from transforms.io.clickhouse import close_all, shared
 from transforms.io.migrate import migrate
@@ -85,3 +87,30 @@ def _is_stateful(payload: bytes) -> bool:
     from apache_beam.portability.api import beam_runner_api_pb2
 
     return bool(beam_runner_api_pb2.ParDoPayload.FromString(payload).state_specs)
+
+
+def test_on_dataflow_a_subscription_is_read_by_its_own_means(engine_url: str, tmp_path: Path) -> None:
+    migrate(shared(engine_url))
+    (tmp_path / "teams.toml").write_text('[[teams]]\nid = 1\ntokens = ["phc_a"]\n')
+    given = completed(["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/t"], dataflow.DEFAULTS)
+    options = PipelineOptions(given, source=["pubsub://my-project/events"], sink=engine_url, teams=str(tmp_path / "teams.toml"))
+    pipeline = beam.Pipeline(runner="DirectRunner", options=options)
+    ingest(pipeline, prepare(options))
+    steps = {transform.unique_name for transform in pipeline.to_runner_api().components.transforms.values()}
+    assert {"ReadPubSub/ReadFromPubSub", "ReadPubSub/GatherMessages", "ReadPubSub/FixReceipts", "OpenReceipts/OpenReceipts"} <= steps
+    assert not any(name.startswith("ReadStream") for name in steps)
+
+
+def test_on_dataflow_a_job_reads_one_subscription(engine_url: str, tmp_path: Path) -> None:
+    migrate(shared(engine_url))
+    (tmp_path / "teams.toml").write_text('[[teams]]\nid = 1\ntokens = ["phc_a"]\n')
+    sources = {"source": ["pubsub://p/s", "pubsub://p/t"], "sink": engine_url, "teams": str(tmp_path / "teams.toml")}
+    with pytest.raises(ConfigError, match="several streams"):
+        prepare(PipelineOptions(["--runner=DataflowRunner"], **sources))
+
+
+def test_the_flex_template_names_options_that_there_are() -> None:
+    template = json.loads(Path("runners/flex_template.json").read_text())
+    known = PipelineOptions([]).get_all_options()
+    assert {parameter["name"] for parameter in template["parameters"]} <= set(known)
+    assert {"source", "sink", "teams"} <= {parameter["name"] for parameter in template["parameters"]}

@@ -136,7 +136,7 @@ class PubSubFetcher(Fetcher[list[Lease]]):
         now = now_micros()
         lease = Lease([one.ack_id for one in received], monotonic() + self._deadline)
         messages = [one.message for one in received]
-        places = [place_of(message) for message in messages]
+        places = [number_of(message.message_id) for message in messages]
         return _Pulled(lease, [message.data for message in messages], places, [arrival_of(message, now) for message in messages])
 
     def _is_full(self) -> bool:
@@ -207,9 +207,8 @@ def _portions(leases: Iterator[Lease] | Sequence[Lease]) -> Iterator[list[str]]:
         yield ids[start : start + IDS_AT_ONCE]
 
 
-def place_of(message: Any) -> int:
-    """Return a number that stays the message's own when it is delivered again: its id, which Pub/Sub writes in digits, or a hash of it."""
-    name: str = message.message_id
+def number_of(name: str) -> int:
+    """Return a number that stays a message's own when it is delivered again: its id, which Pub/Sub writes in digits, or a hash of it."""
     return int(name) if name.isdigit() and len(name) < 20 else int.from_bytes(sha1(name.encode()).digest()[:8])
 
 
