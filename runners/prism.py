@@ -1,6 +1,5 @@
 """Prism, Beam's runner for streams on one machine: found or built once, started on a free port, and stopped with its job."""
 
-import ctypes
 import os
 import shutil
 import signal
@@ -14,12 +13,12 @@ from pathlib import Path
 import apache_beam
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from runners.process import die_with_parent
 from schemas.errors import ConfigError, Unavailable
 
 PACKAGE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
 READY_SECONDS = 20.0
 STOP_SECONDS = 5.0
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 # What a pipeline needs to run on it. Without the experiment it splits slow bundles, and loses what they wrote to state.
 OPTIONS = ("--runner=PortableRunner", "--environment_type=LOOPBACK", "--streaming", "--experiments=prism_disable_sdf_split")
@@ -71,7 +70,7 @@ def prism() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """
     program, port = find_prism(), _free_port()
     command = [str(program), f"--job_port={port}", "--serve_http=false", "--log_level=error"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
     try:
         _wait_for(port, process)
         yield f"127.0.0.1:{port}", process
@@ -102,10 +101,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 if __name__ == "__main__":

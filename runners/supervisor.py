@@ -1,6 +1,5 @@
 """Keep a stream running on this machine: start its worker, start another when it fails, stop it in order; and show how it is."""
 
-import ctypes
 import json
 import random
 import signal
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from runners.health import serve
 from runners.live import show
+from runners.process import die_with_parent
 from runners.status import Status, decode
 from transforms.metrics import Metric
 
@@ -22,7 +22,6 @@ REFUSED = 2
 LONGEST_WAIT = 60.0  # seconds between two starts
 STEADY_SECONDS = 60.0  # a worker that ran so long did not fail for the reason that the one before it did
 STOP_SECONDS = 45.0  # a worker that does not end by itself in this time is killed: its time to drain, and to close
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 class Supervisor:
@@ -77,7 +76,7 @@ class Supervisor:
     def _run_worker(self) -> int:
         self.status = Status("starting")
         command = [sys.executable, "-m", "runners.worker", self._arguments]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=_die_with_parent) as worker:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=die_with_parent) as worker:
             self._worker = worker
             if self._stop.is_set():
                 worker.send_signal(signal.SIGTERM)
@@ -114,7 +113,3 @@ def supervise(ours: dict[str, Any], beam: list[str], console: Console, port: int
     with serve(supervisor, port), show(supervisor, console):
         code = supervisor.run()
     return code, {metric.value: supervisor.totals().get(metric.value, 0) for metric in Metric}
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
