@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -44,18 +44,24 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        code = _run(arguments["beam"], arguments["ours"], stop)
+        _run(arguments["beam"], arguments["ours"], stop)
     except ConfigError as error:
         print(f"sluice: {error}", file=sys.stderr)
         code = 2
     except SluiceError as error:
         print(f"sluice: {error}", file=sys.stderr)
         code = 1
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once, and Prism with this process: Beam's threads do not end by themselves, and would complain that their runner is gone."""
     sys.stdout.flush()
-    os._exit(code)  # Beam's threads do not end by themselves
+    sys.stderr.flush()
+    os._exit(code)
 
 
-def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> int:
+def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> NoReturn:
     _say(Status("starting"))
     with prism() as (endpoint, runner):
         if not ours["sink"].startswith("chdb:"):
@@ -71,8 +77,8 @@ def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> int:
         while not stop.wait(EVERY_SECONDS):
             _say(_status("running", run, runner))
             if result.state in ENDED or runner.poll() is not None:
-                return _failed(result, runner)
-        return _stopped(run, runner)
+                _leave(_failed(result, runner))
+        _leave(_stopped(run, runner))
 
 
 def _stopped(run: str, runner: "subprocess.Popen[bytes]") -> int:
