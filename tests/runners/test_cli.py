@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from runners.cli import main
+
 SLUICE = [sys.executable, "-m", "runners"]
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +28,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", ["generate", "migrate", "ingest", "query", "audit", "demo"])
+@pytest.mark.parametrize("command", sorted(main.commands))
 def test_every_command_has_help_with_an_example(command: str) -> None:
     done = sluice(command, "--help")
     assert done.returncode == 0

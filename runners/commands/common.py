@@ -1,0 +1,60 @@
+"""What the commands share: options, exit codes, and how results are shown."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from schemas.errors import ConfigError, SluiceError
+
+if TYPE_CHECKING:
+    from transforms.io.clickhouse import Client
+
+SINK = click.option("--sink", required=True, help="chdb:PATH, or clickhouse://user:password@host:port/database?secure=true")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line of standard output.")
+
+
+def typed_failures(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the errors that users can do something about into one message and an exit code: 1, or 2 for a ConfigError."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except ConfigError as error:
+            click.echo(f"sluice: {error}", err=True)
+            sys.exit(2)
+        except SluiceError as error:
+            click.echo(f"sluice: {error}", err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+def documented(text: str, example: str) -> dict[str, Any]:
+    """Return a command's help and its example."""
+    return {"help": text, "epilog": f"Example: {example}"}
+
+
+def print_json(value: Any) -> None:
+    """Print a record as a line of JSON."""
+    import msgspec
+
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def existing(sink: str) -> "Client":
+    """Return the client of a sink that has tables.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    from transforms.io.clickhouse import shared
+    from transforms.io.migrate import schema_version
+
+    client = shared(sink)
+    if not schema_version(client):
+        raise ConfigError(f"{client.where} has no tables", "run `sluice ingest` or `sluice migrate` first, and check --sink")
+    return client

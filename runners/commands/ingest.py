@@ -1,0 +1,84 @@
+"""`sluice ingest`: the main job, of files in this process, of streams under a supervisor, or on the runner that is named."""
+
+import sys
+from typing import Any
+
+import click
+
+from runners.commands.common import JSON, SINK, documented, print_json, typed_failures
+from schemas.errors import ConfigError
+
+PASS_THROUGH: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@click.command(
+    context_settings=PASS_THROUGH,
+    **documented(
+        "Read events, and store each once. Options that are not listed go to Beam (--runner, --direct_runner_bundle_repeat, ...).",
+        "sluice ingest --source 'events/*.jsonl.gz' --sink chdb:db --teams events/teams.toml",
+    ),
+)
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    required=True,
+    help="Files or folders, globs too; or kafka://host:port/topic?group=NAME, pubsub://project/subscription. May be given more than once.",
+)
+@SINK
+@click.option("--teams", help="The team registry's file, or open: the default with chdb:.")
+@click.option("--shards", type=int, help="Shards of ids: a power of two up to 256.  [default: 1 with chdb:, else 16]")
+@click.option("--allow-empty", is_flag=True, help="Do not refuse a source that matches no file.")
+@click.option("--health-port", type=int, help="Of a stream: answer /healthz, /readyz and /metrics (Prometheus) on this port; 0 for any.")
+@JSON
+@click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
+@typed_failures
+def ingest(
+    sources: tuple[str, ...],
+    sink: str,
+    teams: str | None,
+    shards: int,
+    allow_empty: bool,
+    health_port: int | None,
+    as_json: bool,
+    beam_options: tuple[str, ...],
+) -> None:
+    """Run the main job."""
+    from rich.console import Console
+
+    ours = {"source": list(sources), "sink": sink, "teams": teams, "shards": shards, "allow_empty": allow_empty}
+    console = Console(stderr=True)
+    is_stream = any(source.startswith(("kafka://", "pubsub://")) for source in sources)
+    if is_stream and not any(option.startswith("--runner") for option in beam_options):
+        from runners.supervisor import supervise
+
+        code, totals = supervise(ours, list(beam_options), console, health_port)
+        if as_json:
+            print_json(totals)
+        sys.exit(code)
+
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from runners.ingest import run_ingest, show_next_steps, show_summary
+
+    run, summary = run_ingest(PipelineOptions(_with_defaults(list(beam_options)), **ours), console)
+    if as_json:
+        print_json(summary)
+    else:
+        show_summary(Console(), sink, run, summary)
+        show_next_steps(Console(), sink, summary)
+
+
+def _with_defaults(beam_options: list[str]) -> list[str]:
+    """Return Beam's options, with what the runner that they name needs besides."""
+    from runners import dataflow, flink
+    from runners.defaults import completed, names
+
+    runner = next((option.partition("=")[2] for option in beam_options if option.startswith("--runner=")), "")
+    if runner == "FlinkRunner":
+        return completed(beam_options, flink.DEFAULTS)
+    if runner == "DataflowRunner":
+        if missing := [f"--{name}" for name in dataflow.NEEDED if name not in names(beam_options)]:
+            raise ConfigError(f"Dataflow needs {', '.join(missing)}", "see docs/operations.md")
+        return completed(beam_options, dataflow.DEFAULTS)
+    return beam_options
