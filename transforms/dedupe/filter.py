@@ -1,6 +1,6 @@
 """The duplicate filter: which events of a batch are the first of their (team, uuid) within the window."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -9,7 +9,7 @@ import numpy as np
 from schemas.event import Event
 from schemas.identity import BUCKETS, KEY_BYTES
 from schemas.limits import WINDOW_DAYS
-from transforms.dedupe.ids import Days, IdIndex
+from transforms.dedupe.ids import Days, IdIndex, Mask
 from transforms.state.shard_log import Head, Indexes, Log, new_generation
 
 DAY = 86_400_000_000  # microseconds
@@ -17,24 +17,38 @@ RING = WINDOW_DAYS + 1  # days of arrival that a log keeps: today and the window
 # Indexes may know more days than that: a backfill brings old ones. Those used least recently go first.
 MAX_DAYS = 4 * RING
 LAST_DAY = 65_535  # in 2149: days are kept in 16 bits
-# The clocks of a worker and of ClickHouse may differ by so many microseconds: what a rebuild reads again from the table.
+# What was stored so many microseconds before a state was written is read again when an index is rebuilt from that state.
 MARGIN = 600_000_000
+# Microseconds between two looks at what others have stored: other jobs, or the last insert of a worker that was killed. With that, two
+# rows of one id are seconds to minutes apart, however long two jobs run side by side.
+REFRESH = 30_000_000
+# A row may become visible so many microseconds after its `inserted_at`: an insert that is slow, or whose client is gone.
+LATE = 120_000_000
 
 Delivery = tuple[int, int, int]  # receipt, offset, index: one delivery of one event
 
 
 class StoredIds(NamedTuple):
-    """What the tables know of a shard: keys by day of arrival, and which deliveries this job's own attempts have stored."""
+    """What the tables know of a shard: keys by day of arrival, and the receipts of this very run that some of them came with."""
 
     days: dict[int, bytes]
-    deliveries: set[Delivery]
+    receipts: set[int]
 
 
 class IdTable(Protocol):
     """The table of stored ids; see transforms/sink/event_ids.py."""
 
+    alone: bool
+    """Whether nobody else can write to it."""
+
     def load(self, shard: int, shards: int, days: Sequence[int], since: int) -> StoredIds:
         """Return the ids of a shard that arrived on `days` and were stored after `since`, microseconds since 1970."""
+
+    def deliveries(self, shard: int, shards: int, receipts: Collection[int]) -> set[Delivery]:
+        """Return what is stored of some receipts in a shard."""
+
+    def others_since(self, since: int) -> bool:
+        """Return whether another run than this one was at work after `since`, microseconds since 1970."""
 
 
 class Verdicts(NamedTuple):
@@ -48,17 +62,23 @@ class Verdicts(NamedTuple):
 
 class _Head(msgspec.Struct, array_like=True):
     generation: int = 0
-    written: int = 0  # worker's clock, microseconds since 1970
+    written: int = 0  # ClickHouse's clock, microseconds since 1970
     days: list[int] = []  # days of arrival whose log is complete
 
 
 class ShardIndex:
-    """The working form of one shard."""
+    """The working form of one shard.
 
-    def __init__(self) -> None:
+    Args:
+        built: ClickHouse's clock, microseconds since 1970.
+    """
+
+    def __init__(self, built: int) -> None:
         self.ids = IdIndex()
         self.days: dict[int, None] = {}  # days of arrival that `ids` knows all of, least recently used first
+        self.receipts: set[int] = set()  # of this run, that had rows when the index was built: what came with them is asked for when needed
         self.deliveries: set[Delivery] = set()
+        self.built = self.learned = built
 
     def touch(self, days: Iterable[int]) -> None:
         """Mark days as used."""
@@ -101,16 +121,19 @@ class DuplicateFilter:
             shard: the shard.
             events: events of that shard; those that are `limited` are only told apart from what is stored already.
             keys: their unique keys, 16 bytes each.
-            now: the worker's clock, microseconds since 1970.
+            now: ClickHouse's clock, microseconds since 1970; the worker's, if there is no table.
             head: the shard's head.
             logs: the shard's logs, one for each day of the ring.
         """
         state = msgspec.msgpack.decode(head.read() or b"\x90", type=_Head)
-        index = self._open(shard, state, logs)
+        index = self._open(shard, state, logs, now)
+        self._refresh(shard, index, now)
         days = _days([event.arrival for event in events])
         self._know(shard, index, days)
         singles = [keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES)]
-        verdicts = _sort(index, events, singles, days)
+        known = index.ids.find(singles, days, WINDOW_DAYS)
+        self._recall(shard, index, {events[place].receipt for place in np.flatnonzero(known).tolist()})
+        verdicts = _sort(index, events, singles, known)
         fresh, fresh_days = [singles[place] for place in verdicts.new], days[verdicts.new]
         index.ids.add(fresh, fresh_days)
         if self._log:
@@ -129,16 +152,30 @@ class DuplicateFilter:
         for index in self.indexes.values():
             index.evict()
 
-    def _open(self, shard: int, state: _Head, logs: Sequence[Log]) -> ShardIndex:
+    def _open(self, shard: int, state: _Head, logs: Sequence[Log], now: int) -> ShardIndex:
         """Return the shard's index, rebuilt from its logs and what the table says was stored since if it is not of this state."""
         index = self.indexes.get(shard, state.generation)
         if index is None:
-            index = ShardIndex()
+            index = ShardIndex(now)
             for day in state.days:
                 index.ids.extend(b"".join(logs[day % RING].read()), day)
             if state.days:
                 self._load(shard, index, state.days, since=state.written - MARGIN)
         return index
+
+    def _refresh(self, shard: int, index: ShardIndex, now: int) -> None:
+        """Take in what others have stored meanwhile: while there are others, and until whoever was killed before is surely done."""
+        if self._table is None or self._table.alone or 0 <= now - index.learned < REFRESH:
+            return
+        if index.learned < index.built + LATE + REFRESH or self._table.others_since(index.learned - MARGIN):
+            self._load(shard, index, list(index.days), since=index.learned - LATE)
+        index.learned = now
+
+    def _recall(self, shard: int, index: ShardIndex, receipts: set[int]) -> None:
+        """Ask for the deliveries of receipts that an earlier attempt of the same bundles may have stored in part."""
+        if self._table is not None and (asked := receipts & index.receipts):
+            index.receipts -= asked
+            index.deliveries |= self._table.deliveries(shard, self._shards, asked)
 
     def _know(self, shard: int, index: ShardIndex, days: Days) -> None:
         """Make sure that the index knows all days within a window of `days`."""
@@ -153,7 +190,7 @@ class DuplicateFilter:
             found = self._table.load(shard, self._shards, days, since)
             for day, keys in found.days.items():
                 index.ids.extend(keys, day)
-            index.deliveries |= found.deliveries
+            index.receipts |= found.receipts
 
 
 def check_shards(shards: int) -> None:
@@ -166,9 +203,8 @@ def _days(arrivals: list[int]) -> Days:
     return np.clip(np.array(arrivals, dtype=np.int64) // DAY, 0, LAST_DAY).astype(np.uint16)
 
 
-def _sort(index: ShardIndex, events: Sequence[Event], keys: Sequence[bytes], days: Days) -> Verdicts:
-    """Return the verdict on each event."""
-    known = index.ids.find(keys, days, WINDOW_DAYS)
+def _sort(index: ShardIndex, events: Sequence[Event], keys: Sequence[bytes], known: Mask) -> Verdicts:
+    """Return the verdict on each event, by whether its key is known."""
     if not known.any() and len(set(keys)) == len(keys) and not any(event.limited for event in events):
         return Verdicts(list(range(len(keys))), [], [], [])
     out = Verdicts([], [], [], [])

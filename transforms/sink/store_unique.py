@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from time import time_ns
 from uuid import UUID
 
 import apache_beam as beam
@@ -16,9 +15,9 @@ from transforms.dedupe.filter import DuplicateFilter, check_shards
 from transforms.dedupe.shards import SplitByShard
 from transforms.dedupe.state import HEAD, LOGS
 from transforms.io.clickhouse import shared
+from transforms.io.clickhouse.clock import ServerClock
 from transforms.metrics import count_outcomes, timed
 from transforms.process import once_a_process
-from transforms.runs import started_at
 from transforms.sink.event_ids import EventIds
 from transforms.sink.writer import Writer
 
@@ -59,7 +58,13 @@ class StoreUnique(beam.PTransform):
 @once_a_process()
 def _filter(sink: str, run: str, shards: int, log: bool) -> DuplicateFilter:
     """Return the process's filter of a job: DoFn instances come and go."""
-    return DuplicateFilter(shards, EventIds(shared(sink), started_at(UUID(run))), log)
+    return DuplicateFilter(shards, EventIds(shared(sink), UUID(run)), log)
+
+
+@once_a_process()
+def _clock(sink: str) -> ServerClock:
+    """Return the process's view of ClickHouse's clock."""
+    return ServerClock(shared(sink))
 
 
 class _StoreUniqueFn(beam.DoFn):
@@ -91,7 +96,7 @@ class _StoreUniqueFn(beam.DoFn):
         shard, batch = element
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         with timed("StoreUnique"):
-            verdicts = self._filter.judge(shard, batch.events, batch.keys, time_ns() // 1000, head, logs)
+            verdicts = self._filter.judge(shard, batch.events, batch.keys, _clock(self._sink).now(), head, logs)
             self._writer.add(batch, verdicts)
         yield from _counted(self._writer.flush_if_full())
         if self._filter.is_crowded():

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.event import Event
 from schemas.identity import unique_key
 from tests.transforms.state_fakes import FakeState
-from transforms.dedupe.filter import DAY, RING, Delivery, DuplicateFilter, StoredIds, Verdicts, check_shards
+from transforms.dedupe.filter import DAY, LATE, REFRESH, RING, Delivery, DuplicateFilter, StoredIds, Verdicts, check_shards
 
 OFFSETS = itertools.count(1_000_000)
 
@@ -27,24 +27,36 @@ def keys_of(events: Sequence[Event]) -> bytes:
 
 
 class FakeTable:
-    """Rows of `event_ids`: what was stored."""
+    """Rows of `event_ids`: what was stored, when, by which run."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, bytes, Delivery]] = []
+        self.stored_at: list[int] = []
         self.loads: list[tuple[int, ...]] = []
+        self.asked: list[set[int]] = []
+        self.others = False
+        self.alone = False
 
-    def store(self, events: Sequence[Event]) -> None:
+    def store(self, events: Sequence[Event], now: int = 0) -> None:
         self.rows += [
             (each.arrival // DAY, unique_key(each.team_id, each.uuid), (each.receipt, each.offset, each.index)) for each in events
         ]
+        self.stored_at += [now] * len(events)
 
     def load(self, shard: int, shards: int, days: Sequence[int], since: int) -> StoredIds:
         self.loads.append(tuple(days))
         found: dict[int, bytes] = {}
-        for day, key, _ in self.rows:
-            if day in days:
-                found[day] = found.get(day, b"") + key
-        return StoredIds(found, {delivery for day, _, delivery in self.rows if day in days})
+        rows = [row for row, stored_at in zip(self.rows, self.stored_at, strict=True) if row[0] in days and stored_at >= since]
+        for day, key, _ in rows:
+            found[day] = found.get(day, b"") + key
+        return StoredIds(found, {delivery[0] for _, _, delivery in rows})
+
+    def deliveries(self, shard: int, shards: int, receipts: Collection[int]) -> set[Delivery]:
+        self.asked.append(set(receipts))
+        return {delivery for _, _, delivery in self.rows if delivery[0] in receipts}
+
+    def others_since(self, since: int) -> bool:
+        return self.others
 
 
 class Shard:
@@ -53,15 +65,16 @@ class Shard:
     def __init__(self, log: bool = True, table: FakeTable | None = None) -> None:
         self.log, self.table = log, table
         self.state = FakeState(RING)
+        self.now = 0
         self.restart()
 
     def restart(self) -> None:
         self.filter = DuplicateFilter(1, self.table, self.log)
 
     def judge(self, events: Sequence[Event], store: bool = True) -> Verdicts:
-        verdicts = self.filter.judge(0, events, keys_of(events), 0, self.state.head, self.state.logs)
+        verdicts = self.filter.judge(0, events, keys_of(events), self.now, self.state.head, self.state.logs)
         if self.table is not None and store:
-            self.table.store([events[place] for place in verdicts.new])
+            self.table.store([events[place] for place in verdicts.new], self.now)
         return verdicts
 
 
@@ -130,6 +143,68 @@ def test_a_new_job_knows_what_the_tables_know() -> None:
     table = FakeTable()
     Shard(table=table).judge([event(1), event(2, day=95), event(3, day=80)])
     assert Shard(table=table).judge([event(1), event(2), event(3)]) == Verdicts([2], [0, 1], [], [])
+
+
+def test_deliveries_are_asked_for_only_when_a_known_event_came_with_a_receipt_that_was_at_work_before() -> None:
+    table = FakeTable()
+    Shard(table=table).judge([event(1, offset=1)])
+    shard = Shard(table=table)
+    shard.judge([event(2, offset=2)])
+    assert table.asked == []
+    assert shard.judge([event(1, offset=1)]).stored == [0]
+    assert shard.judge([event(1, offset=5)]).duplicate == [0]
+    assert table.asked == [{7}], "once"
+
+
+def test_what_another_job_stores_is_known_half_a_minute_later() -> None:
+    table = FakeTable()
+    table.others = True
+    one, other = Shard(table=table), Shard(table=table)
+    for shard in (one, other):
+        shard.judge([event(0)])
+    for minute in range(20):
+        one.now = other.now = minute * 60_000_000
+        one.judge([event(minute + 1)])
+        other.now += REFRESH
+        assert other.judge([event(minute + 1)]).duplicate == [0], "also long after both have started"
+
+
+@pytest.mark.parametrize("seen_after", [1, LATE, 3600_000_000])
+def test_the_last_insert_of_a_killed_job_is_known_however_quiet_it_was_since(seen_after: int) -> None:
+    """It becomes visible after its successor has built its index, and the message that it came from is read again much later."""
+    table = FakeTable()
+    shard = Shard(table=table)
+    shard.judge([event(1)])
+    table.store([event(5)], now=-1)
+    shard.now = REFRESH + seen_after
+    assert shard.judge([event(5)]).duplicate == [0]
+
+
+def test_a_job_that_is_alone_does_not_look_again() -> None:
+    table = FakeTable()
+    shard = Shard(table=table)
+    for second in range(0, 3600, 10):
+        shard.now = second * 1_000_000
+        shard.judge([event(second)])
+    assert len(table.loads) <= 1 + (LATE + REFRESH) // REFRESH + 1
+    shard.table.alone = True  # type: ignore[union-attr]
+    shard.restart()
+    shard.judge([event(-1 % 2**64)])
+    loads = len(table.loads)
+    shard.now += 2 * REFRESH
+    shard.judge([event(99)])
+    assert len(table.loads) == loads
+
+
+def test_a_clock_that_goes_back_looks_again_and_goes_on() -> None:
+    table = FakeTable()
+    table.others = True
+    shard = Shard(table=table)
+    shard.now = 10 * REFRESH
+    shard.judge([event(1)])
+    table.store([event(5)], now=shard.now)
+    shard.now = 9 * REFRESH
+    assert shard.judge([event(5)]).duplicate == [0]
 
 
 def test_days_before_the_ring_are_read_back_from_the_table() -> None:

@@ -13,6 +13,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from pipelines.audit import Scope, audit
 from schemas.event import Batch, DeadLetter, Event, IngestionWarning
 from schemas.identity import unique_key
+from schemas.message import FileRange
 from schemas.outcomes import Outcome, Report, Tally
 from transforms import coders  # noqa: F401
 from transforms.io.clickhouse import Client, close_all, shared
@@ -42,6 +43,7 @@ def event(uuid: int, receipt: int, offset: int, limited: str = "") -> Event:
 def run(sink: str, batches: Sequence[Batch], *options: str, log: bool = True, max_rows: int = 50_000) -> None:
     """Store batches of receipt 1 and close the receipt."""
     run_id = str(new_run(NOW))
+    Ledger(sink, run_id).open_receipts([FileRange(1, "f", "lines", 0, 9, 9, NOW)])
     received = sum(len(batch.events) + len(batch.letters) for batch in batches)
     closing = [
         Report(1, [Tally(3, HOUR, Outcome.RECEIVED, "", received)], parsed=received),
@@ -106,10 +108,16 @@ def test_ids_that_end_in_zeros_are_read_back_whole(sink: str) -> None:
     """One key in 256 ends with a zero byte, which ClickHouse's text functions would cut off."""
     events = [event(n, 1, n) for n in range(2_000)]
     run(sink, [Batch(events)])
-    stored = EventIds(shared(sink), 0).load(0, 1, [NOW // 86_400_000_000], 0)
+    ((run_id,),) = shared(sink).rows("SELECT DISTINCT run FROM runs")
+    table = EventIds(shared(sink), run_id)
+    stored = table.load(0, 1, [NOW // 86_400_000_000], 0)
     (keys,) = stored.days.values()
     assert sorted(keys[at : at + 16] for at in range(0, len(keys), 16)) == sorted(unique_key(3, each.uuid) for each in events)
-    assert stored.deliveries == {(1, n, 0) for n in range(2_000)}
+    assert stored.receipts == {1}
+    assert table.deliveries(0, 1, {1}) == {(1, n, 0) for n in range(2_000)}
+    assert EventIds(shared(sink), new_run(NOW)).load(0, 1, [NOW // 86_400_000_000], 0).receipts == set(), "another run's"
+    assert not table.others_since(0)
+    assert EventIds(shared(sink), new_run(NOW)).others_since(0)
 
 
 def test_a_second_run_of_the_same_events_stores_nothing(sink: str) -> None:
