@@ -18,6 +18,7 @@ from runners.process import die_with_parent
 from runners.status import Status, decode
 from transforms.metrics import Metric
 
+WORKER = "runners.worker"  # the module that a worker runs
 REFUSED = 2
 LONGEST_WAIT = 60.0  # seconds between two starts
 STEADY_SECONDS = 60.0  # a worker that ran so long did not fail for the reason that the one before it did
@@ -37,7 +38,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._worker: subprocess.Popen[bytes] | None = None
         self._before: Counter[str] = Counter()  # what workers that ended have counted
-        self.status = Status("starting")
+        self.status = self._ended = Status("starting")
         self.restarts = 0
         self.waiting = 0.0
         """Seconds until the next start, while no worker runs."""
@@ -50,7 +51,9 @@ class Supervisor:
             code = self._run_worker()
             if self._stop.is_set() or (code == REFUSED and not self.restarts):
                 return REFUSED if code == REFUSED else 0
-            failures = 1 if monotonic() - began > STEADY_SECONDS else failures + 1
+            # One that brought receipts to their end failed at what comes behind them: waiting would only add to the lag.
+            is_new = monotonic() - began > STEADY_SECONDS or self._ended.count(Metric.RECEIPTS_ACKNOWLEDGED) > 0
+            failures = 1 if is_new else failures + 1
             self.restarts += 1
             self.waiting = min(LONGEST_WAIT, 0.25 * 2**failures) * random.uniform(0.5, 1.0)
             print(f"sluice: the worker ended with code {code}; the next one starts in {self.waiting:.1f} s", file=sys.stderr)
@@ -75,7 +78,7 @@ class Supervisor:
 
     def _run_worker(self) -> int:
         self.status = Status("starting")
-        command = [sys.executable, "-m", "runners.worker", self._arguments]
+        command = [sys.executable, "-m", WORKER, self._arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=die_with_parent) as worker:
             self._worker = worker
             if self._stop.is_set():
@@ -86,7 +89,8 @@ class Supervisor:
                 self.status = decode(line)
             code = worker.wait()
         self._worker = None
-        self._before += Counter(self.status.counters)
+        self._ended = self.status
+        self._before += Counter(self._ended.counters)
         self.status = Status("starting", lags=self.status.lags)
         return code
 

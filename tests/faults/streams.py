@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -77,11 +77,11 @@ class PubSubTopic:
 class Load:
     """Generated events, and what must be stored of them. No team has a quota: which events are over it depends on their order."""
 
-    def __init__(self, folder: Path, events: int, seed: int, duplicates: float = 0.05) -> None:
+    def __init__(self, folder: Path, events: int, seed: int, duplicates: float = 0.05, invalid: float = 0.001) -> None:
         self.folder = folder / "load"
         truth = folder / "truth.jsonl"
         summary = generate(
-            Plan(events=events, out=str(self.folder), seed=seed, duplicates=duplicates, quota=0, truth=str(truth), invalid=0.001)
+            Plan(events=events, out=str(self.folder), seed=seed, duplicates=duplicates, quota=0, truth=str(truth), invalid=invalid)
         )
         self.teams = str(self.folder / "teams.toml")
         self.messages = summary.messages
@@ -97,8 +97,10 @@ class Load:
 class Stream:
     """`sluice ingest` from a broker into a server, started again whenever it is gone."""
 
-    def __init__(self, broker: Broker, sink: str, teams: str, folder: Path, *options: str, shown: bool = False) -> None:
-        self._command = [SLUICE, "ingest", "--source", broker.source, "--sink", sink, "--teams", teams, *options]
+    def __init__(
+        self, broker: Broker, sink: str, teams: str, folder: Path, *options: str, shown: bool = False, sluice: Sequence[str] = (SLUICE,)
+    ) -> None:
+        self._command = [*sluice, "ingest", "--source", broker.source, "--sink", sink, "--teams", teams, *options]
         self._log = None if shown else (folder / "ingest.log").open("ab")
         self._process: subprocess.Popen[bytes] | None = None
         self.start()

@@ -94,15 +94,25 @@ def test_a_worker_that_refuses_to_start_is_not_started_again(script: Any, tmp_pa
     assert starts(tmp_path) == 1
 
 
-def test_it_waits_longer_from_one_failure_to_the_next(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    supervisor = script("sys.exit(1)")
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("sys.exit(1)", [0.5, 1.0, 2.0, 4.0]),
+        # one that brought a receipt to its end
+        (f"say({encode(Status('running', counters={'receipts_acknowledged': 1})).decode()!r})\nsys.exit(1)", [0.5] * 4),
+    ],
+)
+def test_it_waits_longer_from_one_failure_to_the_next(
+    body: str, expected: list[float], script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = script(body)
     waits: list[float] = []
     monkeypatch.setattr(module.random, "uniform", lambda *_: 1.0)
     monkeypatch.setattr(supervisor._stop, "wait", lambda seconds=None: waits.append(seconds) if seconds else time.sleep(60))
     thread, _ = in_thread(supervisor)
     until(lambda: len(waits) >= 4)
     supervisor.stop()
-    assert waits[:4] == [0.5, 1.0, 2.0, 4.0]
+    assert waits[:4] == expected
     thread.join(20)
 
 

@@ -1,0 +1,88 @@
+"""One stream that is killed at one point after another, each time with messages of its own under way; and what became of them."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from pipelines.produce import Produced, messages_of, open_topic
+from tests.faults.crash_points import EVERY_SOURCE, FOLDER, OF_KAFKA, OF_PUBSUB, SINK, arm, has_died
+from tests.faults.streams import Count, KafkaTopic, Load, PubSubTopic, Stream, new_tables
+from tests.servers.clickhouse_engine import ClickHouseEngine
+from tests.servers.process import wait_until
+from transforms.io.clickhouse import connect
+
+MESSAGES = 600  # that are under way when it is killed
+SLUICE = (sys.executable, "-W", "ignore", "-m", "tests.faults.crash_points")
+
+
+def points_of(kind: str) -> list[str]:
+    return list(EVERY_SOURCE | (OF_KAFKA if kind == "kafka" else OF_PUBSUB))
+
+
+class Crashes:
+    """The stream and its load."""
+
+    def __init__(self, broker: KafkaTopic | PubSubTopic, engine: ClickHouseEngine, folder: Path, rows: int, seed: int) -> None:
+        self.load = Load(folder, rows * MESSAGES, seed, invalid=0.01)
+        self.sink = new_tables(engine)
+        self._broker = broker
+        self._folder = folder
+        self._messages: Iterator[bytes] = iter(messages_of([str(self.load.folder)]))
+        self._topic = open_topic(broker.to)
+        self._sent: set[UUID] = set()
+        os.environ.update({FOLDER: str(folder), SINK: self.sink})
+        self.stream = Stream(broker, self.sink, self.load.teams, folder, sluice=SLUICE)
+
+    def row(self, point: str) -> dict[str, Any]:
+        """Kill the stream at a point, wait until all is stored and acknowledged, and count."""
+        arm(self._folder, point)
+        messages = list(islice(self._messages, MESSAGES))
+        for message in messages:
+            self._topic.send(message)
+        self._topic.flush(Produced())
+        self._sent.update(UUID(found) for message in messages if (found := uuid_of(message)))
+        wait_until(lambda: has_died(self._folder), 60, f"death at the point {point!r}")
+        began = time.monotonic()
+        wait_until(self._is_done, 120, f"recovery from death at the point {point!r}")
+        seconds = time.monotonic() - began
+        stored = self._stored()
+        found = {(team, uuid) for team, uuid, _ in stored}
+        rows = sum(rows for *_, rows in stored)
+        lost = len(self._due() - found)
+        return {"killed when": point, "sent": len(messages), "stored": rows, "doubled": rows - len(found), "lost": lost, "seconds": seconds}
+
+    def finish(self) -> Count:
+        """Stop the stream in order; return the count of all."""
+        for message in self._messages:
+            self._topic.send(message)
+        self._topic.flush(Produced())
+        wait_until(lambda: self._is_done() and len(self._stored()) >= len(self.load.expected) + self.load.made, 120, "the rest")
+        assert self.stream.stop() == 0
+        return Count(self.sink, self.load)
+
+    def _due(self) -> set[tuple[int, UUID]]:
+        return {(team, uuid) for team, uuid in self.load.expected if uuid in self._sent}
+
+    def _is_done(self) -> bool:
+        return self._due() <= {(team, uuid) for team, uuid, _ in self._stored()} and self._broker.unacknowledged() == 0
+
+    def _stored(self) -> list[tuple[int, UUID, int]]:
+        client = connect(self.sink)
+        found = client.rows("SELECT team_id, uuid, count() FROM events GROUP BY team_id, uuid")
+        client.close()
+        return [(int(team), UUID(str(uuid)), int(rows)) for team, uuid, rows in found]
+
+
+def uuid_of(message: bytes) -> str | None:
+    """Return the uuid that a captured message came with."""
+    try:
+        outer = json.loads(message)
+        return str(UUID(outer.get("uuid") or json.loads(outer["data"]).get("uuid")))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None  # rubbish, or without one
