@@ -1,0 +1,1 @@
+"""Variants of the code that break a promise, as patches: the tests that guard the promise must fail on each."""
