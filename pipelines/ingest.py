@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from schemas.errors import ConfigError
 from schemas.teams import OPEN
 from transforms import coders  # noqa: F401 - registers them
+from transforms.breaker import BreakerAt
 from transforms.dedupe.filter import check_shards
 from transforms.io.clickhouse import shared
 from transforms.io.files import ReadFiles, match
@@ -29,6 +30,7 @@ from transforms.sink import StoreUnique
 
 DEFAULT_SHARDS = 16
 BATCH_SIZE = 4_000  # messages: with smaller batches the keyed step's fixed costs show
+BREAKER_SHARE = 0.5
 EMBEDDED_SHARDS = 1  # one process has all of them: then larger batches are cheaper
 
 
@@ -49,6 +51,12 @@ class IngestOptions(PipelineOptions):
             "--in_flight", type=int, default=10, help="receipts of a split that are at work at most; 0: the runner holds back"
         )
         parser.add_argument("--receipt_messages", type=int, default=4_000, help="messages of a stream that are read at once at most")
+        parser.add_argument(
+            "--breaker_share",
+            type=float,
+            default=BREAKER_SHARE,
+            help="of a stream's events that may be rejected, 0.5 by default; 0: all",
+        )
         parser.add_argument("--allow_empty", action="store_true", help="do not refuse a source that matches no file")
 
 
@@ -62,6 +70,7 @@ class IngestJob:
         bytes: size of all files together.
         splits: of the streams that are read; then there are no files.
         subscription: what Dataflow reads by its own means.
+        breaker: of a stream, unless it is turned off.
     """
 
     run: UUID
@@ -74,6 +83,7 @@ class IngestJob:
     allow_empty: bool
     splits: Sequence[Split] = field(default=())
     subscription: PubSubAt | None = None
+    breaker: BreakerAt | None = None
 
 
 def prepare(options: PipelineOptions) -> IngestJob:
@@ -95,6 +105,10 @@ def prepare(options: PipelineOptions) -> IngestJob:
         raise ConfigError(f"--shards: {error}", "it is fixed for the life of a job") from error
     if asked.range_bytes < 1:
         raise ConfigError(f"--range_bytes is {asked.range_bytes}", "ranges are at least one byte; the default is 33554432")
+    if not 0 <= asked.breaker_share < 1:
+        raise ConfigError(
+            f"--breaker_share is {asked.breaker_share:g}", "it is a share of the events, less than 1; 0 turns the breaker off"
+        )
     streams = [source for source in asked.source if is_stream(source)]
     if streams and len(streams) < len(asked.source):
         raise ConfigError("--source names streams and files", "a job reads either: run two, they may share the sink")
@@ -121,6 +135,7 @@ def prepare(options: PipelineOptions) -> IngestJob:
         if by_dataflow is None
         else [],
         subscription=by_dataflow,
+        breaker=BreakerAt(asked.sink, str(run), asked.breaker_share) if streams and asked.breaker_share else None,
     )
 
 
@@ -171,7 +186,7 @@ def ingest(pipeline: beam.Pipeline, job: IngestJob) -> None:
             ledger=ledger,
         )
     # Events
-    parsed = read.messages | "ParseEvents" >> ParseEvents(job.registry)
+    parsed = read.messages | "ParseEvents" >> ParseEvents(job.registry, job.breaker)
     limited = parsed.batches | "EnforceLimits" >> EnforceLimits(job.registry, sink, run)
     resolved = limited | "ResolvePersons" >> ResolvePersons(sink, run, job.shards, log)
     complete = resolved | "ApplyPersonProperties" >> ApplyPersonProperties(sink, run, job.shards, log)

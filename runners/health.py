@@ -22,6 +22,7 @@ class Watched(Protocol):
 
     status: Status
     restarts: int
+    breaker: str
 
     def totals(self) -> dict[str, int]:
         """Return all counters."""
@@ -44,6 +45,9 @@ class Collector:
             yield CounterMetricFamily(f"sluice_{metric.value}", metric.value.replace("_", " "), value=totals.get(metric.value, 0))
         yield CounterMetricFamily("sluice_workers_restarted", "workers started after another failed", value=self._watched.restarts)
         yield GaugeMetricFamily("sluice_worker_running", "whether a worker is at work", value=float(self._watched.is_ready))
+        yield GaugeMetricFamily(
+            "sluice_breaker_open", "whether too much is rejected by a fault of our own", value=float(bool(self._watched.breaker))
+        )
         messages = GaugeMetricFamily("sluice_lag_messages", "messages that are not acknowledged", labels=["split"])
         seconds = GaugeMetricFamily("sluice_lag_seconds", "age of the oldest message that is not acknowledged", labels=["split"])
         receipts = GaugeMetricFamily("sluice_receipts_in_flight", "receipts at work", labels=["split"])
@@ -89,10 +93,10 @@ def serve(watched: Watched, port: int | None) -> Iterator[int | None]:
             return body
         if path == "/healthz":
             start("200 OK", [*TEXT])
-            return [b"ok\n"]
+            return [f"{watched.breaker or 'ok'}\n".encode()]
         if path == "/readyz":
             start("200 OK" if watched.is_ready else "503 Service Unavailable", [*TEXT])
-            return [watched.status.state.encode() + b"\n"]
+            return [f"{watched.breaker or watched.status.state}\n".encode()]
         start("404 Not Found", [*TEXT])
         return [b"there are /healthz, /readyz and /metrics\n"]
 

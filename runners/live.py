@@ -26,6 +26,7 @@ class Watched(Protocol):
     status: Status
     restarts: int
     waiting: float
+    breaker: str
 
     def totals(self) -> dict[str, int]:
         """Return all counters."""
@@ -90,13 +91,15 @@ def line(watched: Watched, received: float, done: float) -> str:
     behind = f"{lag.messages:,} messages" if lag.messages >= 0 else "unknown messages"
     return (
         f"sluice: {status.state}: {received:,.0f} events/s in, {done:,.0f}/s out, lag {behind} and {lag.seconds:.1f} s,"
-        f" {lag.receipts} receipts in flight, {watched.restarts} restarts"
+        f" {lag.receipts} receipts in flight, {watched.restarts} restarts{f'; {watched.breaker}' if watched.breaker else ''}"
     )
 
 
 def _table(watched: Watched, received: float, done: float) -> Table:
     status, lag, totals = watched.status, watched.status.lag, watched.totals()
     table = Table(show_header=False, title=f"sluice ingest, {status.state}")
+    if watched.breaker:
+        table.add_row("", f"[red]{watched.breaker}[/red]")
     if watched.waiting:
         table.add_row("next start", f"in {watched.waiting:.0f} s")
     table.add_row("events/s in, out", f"{received:,.0f}, {done:,.0f}")

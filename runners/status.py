@@ -9,13 +9,14 @@ class Status(msgspec.Struct):
     """The state of a worker.
 
     Attributes:
-        state: `starting`, `running` or `stopping`.
+        state: `starting`, `running`, `stopping` or `breaker open`.
         run: the run's UUID.
         counters: by the name of the Metric, since the worker started.
         lags: by the name of the split.
         steps: wall seconds spent in each step since the worker started.
         rss: bytes of memory of the worker and of its runner.
         cpu: CPU seconds of both.
+        breaker: why the breaker is open, or nothing.
     """
 
     state: str
@@ -25,6 +26,7 @@ class Status(msgspec.Struct):
     steps: dict[str, float] = {}
     rss: dict[str, int] = {}
     cpu: dict[str, float] = {}
+    breaker: str = ""
 
     def count(self, metric: Metric) -> int:
         """Return a counter."""

@@ -42,6 +42,8 @@ class Supervisor:
         self.restarts = 0
         self.waiting = 0.0
         """Seconds until the next start, while no worker runs."""
+        self.breaker = ""
+        """Why the breaker is open, from when a worker says so until another one has brought events to their end."""
 
     def run(self) -> int:
         """Run until `stop`. Return 0 if it was stopped, 2 if the worker refused to start the first time."""
@@ -73,8 +75,15 @@ class Supervisor:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a worker is at work."""
-        return self.status.state == "running"
+        """Whether a worker is at work, and the breaker is not open."""
+        return self.status.state == "running" and not self.breaker
+
+    def _hear(self, status: Status) -> None:
+        if status.breaker:
+            self.breaker = status.breaker
+        elif status.outcomes:
+            self.breaker = ""
+        self.status = status
 
     def _run_worker(self) -> int:
         self.status = Status("starting")
@@ -86,12 +95,12 @@ class Supervisor:
             killer = threading.Thread(target=self._kill_late, args=(worker,), daemon=True)
             killer.start()
             for line in worker.stdout or ():
-                self.status = decode(line)
+                self._hear(decode(line))
             code = worker.wait()
         self._worker = None
         self._ended = self.status
         self._before += Counter(self._ended.counters)
-        self.status = Status("starting", lags=self.status.lags)
+        self.status = Status("breaker open" if self.breaker else "starting", lags=self.status.lags)
         return code
 
     def _kill_late(self, worker: "subprocess.Popen[bytes]") -> None:

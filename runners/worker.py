@@ -25,7 +25,7 @@ from runners.status import Status, encode
 from schemas.errors import ConfigError, SluiceError
 from transforms.io.clickhouse import close_all
 from transforms.io.streams import close_fetchers, fetchers
-from transforms.metrics import lags, progress, step_seconds
+from transforms.metrics import alarms, lags, progress, step_seconds
 
 EVERY_SECONDS = 1.0
 SHARDS = 4  # of ids: one process has them all, and reads each back when it starts
@@ -77,6 +77,7 @@ def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> NoRe
         while not stop.wait(EVERY_SECONDS):
             _say(_status("running", run, runner))
             if result.state in ENDED or runner.poll() is not None:
+                _say(_status("stopping", run, runner))
                 _leave(_failed(result, runner))
         _leave(_stopped(run, runner))
 
@@ -96,7 +97,7 @@ def _stopped(run: str, runner: "subprocess.Popen[bytes]") -> int:
 
 def _failed(result: beam.runners.runner.PipelineResult, runner: "subprocess.Popen[bytes]") -> int:
     what = f"the runner ended with code {runner.returncode}" if runner.poll() is not None else f"the job is {result.state}"
-    print(f"sluice: {what}; the cause is above", file=sys.stderr)
+    print(f"sluice: {'; '.join(alarms.values()) or f'{what}; the cause is above'}", file=sys.stderr)
     return 1
 
 
@@ -110,6 +111,7 @@ def _status(state: str, run: str, runner: "subprocess.Popen[bytes]") -> Status:
         {step: round(seconds, 3) for step, seconds in step_seconds.copy().items()},
         {name: rss for name, (rss, _) in used.items()},
         {name: cpu for name, (_, cpu) in used.items()},
+        "; ".join(alarms.values()),
     )
 
 

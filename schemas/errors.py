@@ -3,6 +3,7 @@
     SluiceError
     ├── Rejected       one event or message is bad: it becomes a dead letter, its neighbours go on
     ├── Unavailable    an outside system does not answer: retried for a bounded time, then the bundle fails
+    ├── BreakerOpen    too much is rejected by a fault of our own: the bundle fails, so that lag grows and no topic is emptied
     └── ConfigError    the job cannot start as it was asked to: refused at once, with a hint
 
 Anything else is a bug, and fails the bundle: nothing is caught to be logged and dropped.
@@ -31,6 +32,20 @@ class Rejected(SluiceError):
 
 class Unavailable(SluiceError):
     """An outside system that did not answer in time; names the host, what was tried and the cause, never a secret."""
+
+
+class BreakerOpen(SluiceError):
+    """A stream of which too many events are rejected, though their teams were accepted before (docs/breaker.md).
+
+    Args:
+        stream: the topic or subscription.
+        why: the figures.
+    """
+
+    def __init__(self, stream: str, why: str) -> None:
+        super().__init__(f"breaker open: {why}; see docs/operations.md")
+        self.stream = stream
+        self.why = why
 
 
 class ConfigError(SluiceError):

@@ -13,6 +13,10 @@ BEAM = "apache_beam"
 RULES = (
     "pipelines.audit",
     "pipelines.squash",
+    "transforms.breaker.breaker",
+    "transforms.breaker.history",
+    "transforms.breaker.rules",
+    "transforms.breaker.window",
     "transforms.dedupe.filter",
     "transforms.dedupe.ids",
     "transforms.io.clickhouse",

@@ -26,6 +26,7 @@ class Metric(Enum):
     EVENTS_LIMITED = "events_limited"
     EVENTS_REJECTED = "events_rejected"  # became dead letters
     RECEIPTS_ACKNOWLEDGED = "receipts_acknowledged"
+    BREAKERS_OPENED = "breakers_opened"  # too much was rejected by a fault of our own: the worker failed
 
 
 # What this process has counted. It may count a bundle twice that was run twice: the tables are what counts in the end.
@@ -48,6 +49,9 @@ class Lag(NamedTuple):
 
 # Of each split that this process reads, by its name.
 lags: dict[str, Lag] = {}
+
+# Why this process cannot go on, by stream: for those who watch the job.
+alarms: dict[str, str] = {}
 
 # Wall seconds that this process has spent in the work of each step, by its name.
 step_seconds: Counter[str] = Counter()

@@ -140,6 +140,7 @@ class Watched:
     status = RUNNING
     restarts = 2
     waiting = 0.0
+    breaker = ""
     is_ready = True
 
     def totals(self) -> dict[str, int]:

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import monotonic
 from typing import NamedTuple
 
 import apache_beam as beam
 from apache_beam import pvalue
 from apache_beam.typehints.decorators import no_annotations
 
+from schemas.errors import BreakerOpen
 from schemas.event import Batch
 from schemas.message import Messages
 from schemas.outcomes import Report
+from transforms.breaker import BreakerAt
+from transforms.breaker.window import seen_of
 from transforms.io.registry import RegistrySource
-from transforms.metrics import Metric, count, count_outcomes, timed
+from transforms.metrics import Metric, alarms, count, count_outcomes, timed
 from transforms.parse.rules import parse_messages
 
 REPORTS = "reports"
@@ -34,9 +38,11 @@ class ParseEvents(beam.PTransform):
 
     Args:
         registry: the teams, by token.
+        breaker: of a stream: fails the bundle when far too much would be rejected.
     """
 
     registry: RegistrySource
+    breaker: BreakerAt | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -44,7 +50,7 @@ class ParseEvents(beam.PTransform):
     @no_annotations
     def expand(self, messages: beam.PCollection) -> Parsed:
         """Wire the step."""
-        parse = beam.ParDo(_ParseEventsFn(self.registry)).with_outputs(REPORTS, main="batches")
+        parse = beam.ParDo(_ParseEventsFn(self.registry, self.breaker)).with_outputs(REPORTS, main="batches")
         outputs = messages | "ParseEvents" >> parse
         outputs.batches.element_type = Batch
         outputs.reports.element_type = Report
@@ -52,15 +58,27 @@ class ParseEvents(beam.PTransform):
 
 
 class _ParseEventsFn(beam.DoFn):
-    def __init__(self, registry: RegistrySource) -> None:
+    def __init__(self, registry: RegistrySource, breaker: BreakerAt | None) -> None:
         self._registry = registry
+        self._breaker = breaker
 
     @no_annotations
     def process(self, messages: Messages) -> Iterator[Batch | pvalue.TaggedOutput]:
         with timed("ParseEvents"):
             batch, report = parse_messages(messages, self._registry.current())
+            self._check(messages, batch, report)
         count(Metric.MESSAGES_PARSED, report.parsed)
         count_outcomes([report])
         yield pvalue.TaggedOutput(REPORTS, report)
         if batch.events or batch.letters:
             yield batch
+
+    def _check(self, messages: Messages, batch: Batch, report: Report) -> None:
+        if self._breaker is None:
+            return
+        try:
+            self._breaker.breaker().check(seen_of(messages, batch, report, monotonic()))
+        except BreakerOpen as error:
+            alarms[error.stream] = str(error)
+            count(Metric.BREAKERS_OPENED, 1)
+            raise

@@ -1,0 +1,136 @@
+"""The last batches of a stream and its history in; out, whether so many are rejected because of a fault of our own.
+
+Two things must come together (docs/breaker.md says why):
+- more than a share of the events are rejected, those of the one sender who has most of them left out;
+- teams are missing: of the traffic that the history lets expect, too little is of teams that are still accepted.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import exp
+from typing import NamedTuple
+
+from transforms.breaker.window import Seen, Sender
+
+MIN_EVENTS = 200  # fewer are no evidence
+MIN_EXPECTED = 100  # events, nor are fewer of these by history
+MIN_TEAMS = 2  # besides the largest that is missing
+QUIET = 0.1  # of what history lets expect comes at night
+
+History = Mapping[str, Mapping[int, float]]
+"""Events a second by source and team, as they were accepted before."""
+
+
+class Sample:
+    """Some batches, added up."""
+
+    def __init__(self) -> None:
+        self.events = self.rejected = 0
+        self.accepted: Counter[int] = Counter()
+        self.senders: Counter[Sender] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self._times: dict[str, tuple[int, int]] = {}
+
+    def add(self, seen: Seen) -> None:
+        """Add a batch."""
+        self.events += seen.events
+        self.rejected += seen.rejected
+        self.accepted.update(seen.accepted)
+        self.senders.update(seen.senders)
+        self.reasons.update(seen.reasons)
+        first, last = self._times.get(seen.source, (seen.first, seen.last))
+        self._times[seen.source] = min(first, seen.first), max(last, seen.last)
+
+    @property
+    def of_one_sender(self) -> int:
+        """How many events were rejected of the sender who has most of them."""
+        return max(self.senders.values(), default=0)
+
+    def is_suspicious(self, share: float) -> bool:
+        """Return whether more than a share is rejected of all but that sender's."""
+        return self.rejected - self.of_one_sender > share * (self.events - self.of_one_sender)
+
+    def expected(self, history: History) -> dict[int, float]:
+        """Return how many events of each team should be there, by the time in which these messages arrived."""
+        teams: Counter[int] = Counter()
+        for source, (first, last) in self._times.items():
+            for team, rate in history.get(source, {}).items():
+                teams[team] += rate * (last - first) / 1e6  # type: ignore[assignment]  # a Counter of floats
+        return dict(teams)
+
+
+class Coverage(NamedTuple):
+    """How much of the usual traffic is of teams that are still accepted.
+
+    Attributes:
+        found: their share.
+        usual: the share that so many events of healthy traffic would have.
+    """
+
+    found: float
+    usual: float
+
+
+def coverage(accepted: Mapping[int, int], expected: Mapping[int, float], events: int) -> Coverage | None:
+    """Return the coverage of the teams without the largest that is missing; None if there is no evidence.
+
+    A few events are of few teams, so like is compared with like: `usual` is the mean over random draws from the history. There are as
+    many draws as events were accepted, no team's for more than was expected of it; and not fewer than would come at night.
+
+    Args:
+        accepted: events by team.
+        expected: events by team, by the history.
+        events: all that were read, good and bad, of all but one sender.
+    """
+    missing = [team for team in expected if not accepted.get(team)]
+    largest = max(missing, key=lambda team: expected[team], default=None)
+    others = {team: count for team, count in expected.items() if team != largest}
+    total = sum(others.values())
+    ordinary = min(float(events), total)
+    if len(others) < MIN_TEAMS or ordinary < MIN_EXPECTED:
+        return None
+    draws = max(sum(min(accepted.get(team, 0), max(1.0, count)) for team, count in others.items()), QUIET * ordinary)
+    shares = {team: count / total for team, count in others.items()}
+    found = sum(share for team, share in shares.items() if accepted.get(team))
+    return Coverage(found, sum(share * (1 - exp(-draws * share)) for share in shares.values()))
+
+
+def judge(newest_first: Iterable[Seen], history: Callable[[], History], share: float) -> str:
+    """Return why the breaker opens, or nothing.
+
+    The newest batches are judged first, and then ever more of them: an outbreak shows at once, and small evidence adds up.
+
+    Args:
+        newest_first: the batches of one stream.
+        history: is asked for only if too many events are rejected.
+        share: of the events.
+    """
+    for sample in _samples(newest_first):
+        if not sample.is_suspicious(share):
+            break
+        expected = sample.expected(history())
+        found = coverage(sample.accepted, expected, sample.events - sample.of_one_sender)
+        if found is not None and found.found < (1 - share) * found.usual:
+            return _said(sample, expected)
+    return ""
+
+
+def _samples(newest_first: Iterable[Seen]) -> Iterator[Sample]:
+    """Yield the sum of the newest batches, each time of twice as many events, and of all of them."""
+    sample, told = Sample(), 0
+    for seen in newest_first:
+        sample.add(seen)
+        if sample.events >= max(MIN_EVENTS, 2 * told):
+            told = sample.events
+            yield sample
+    if sample.events >= max(MIN_EVENTS, told + 1):
+        yield sample
+
+
+def _said(sample: Sample, expected: Mapping[int, float]) -> str:
+    still = sum(1 for team in expected if sample.accepted.get(team))
+    reasons = ", ".join(reason for reason, _ in sample.reasons.most_common(2))
+    return (
+        f"{sample.rejected / sample.events:.0%} of the last {sample.events:,} events rejected ({reasons}),"
+        f" {still:,} of {len(expected):,} teams accepted"
+    )

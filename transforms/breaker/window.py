@@ -1,0 +1,91 @@
+"""What was seen of the last batches of a stream: how many events of which teams were accepted, and who sent what was not."""
+
+import re
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from schemas.event import Batch, DeadLetter
+from schemas.message import Messages
+from schemas.outcomes import Report
+
+SECONDS = 60.0
+KEPT_EVENTS = 1_000  # however old: where little comes, a minute says nothing
+MOST_EVENTS = 50_000
+_TOKEN = re.compile(rb'"(?:\$?token|api_key)\\?"\s*:\s*\\?"([^"\\]{1,64})')
+
+Sender = int | bytes  # a team, or a token that no team has
+
+
+class Seen(NamedTuple):
+    """One batch.
+
+    Attributes:
+        source: what it was read from: a partition, a subscription.
+        at: monotonic seconds.
+        first, last: arrivals of its messages, microseconds since 1970.
+        events, rejected: how many.
+        accepted: events by team.
+        senders: rejected events by who sent them, where that can be told.
+        reasons: rejected events by Reason.
+    """
+
+    source: str
+    at: float
+    first: int
+    last: int
+    events: int
+    rejected: int
+    accepted: Counter[int]
+    senders: Counter[Sender]
+    reasons: Counter[str]
+
+
+def seen_of(messages: Messages, batch: Batch, report: Report, now: float) -> Seen:
+    """Return what ParseEvents made of some messages, in numbers.
+
+    Args:
+        messages: what was read.
+        batch, report: what became of it; the letters are what was rejected.
+        now: monotonic seconds.
+    """
+    accepted: Counter[int] = Counter()
+    for tally in report.tallies:
+        accepted[tally.team_id] += tally.count
+    events, letters = accepted.total(), batch.letters
+    accepted -= Counter(letter.team_id for letter in letters)
+    arrivals = messages.arrivals or [messages.arrival]
+    senders = Counter(sender for letter in letters if (sender := sender_of(letter)))
+    reasons = Counter(letter.reason for letter in letters)
+    return Seen(messages.source, now, min(arrivals), max(arrivals), events, len(letters), accepted, senders, reasons)
+
+
+def sender_of(letter: DeadLetter) -> Sender:
+    """Return the team of a rejected event, or the token that it came with; nothing if neither can be told."""
+    if letter.team_id:
+        return letter.team_id
+    found = _TOKEN.search(letter.body)
+    return found[1] if found else b""
+
+
+class Window:
+    """The last batches of one stream: of the last minute, or more where little comes, or less where much does."""
+
+    def __init__(self) -> None:
+        self._batches: deque[Seen] = deque()
+        self._events = 0
+
+    def add(self, seen: Seen) -> None:
+        """Take in a batch, and forget what is too old or too much."""
+        self._batches.append(seen)
+        self._events += seen.events
+        while self._is_over(self._batches[0], seen.at):
+            self._events -= self._batches.popleft().events
+
+    def newest_first(self) -> Iterator[Seen]:
+        """Yield the batches."""
+        return reversed(self._batches)
+
+    def _is_over(self, oldest: Seen, now: float) -> bool:
+        left = self._events - oldest.events
+        return left >= MOST_EVENTS or (left >= KEPT_EVENTS and oldest.at < now - SECONDS)
