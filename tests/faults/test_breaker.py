@@ -1,73 +1,87 @@
 """A fault of our own rejects what was accepted before: the job stops and lag grows. One customer's rubbish stops nothing."""
 
 import re
-import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from tests.faults.streams import SLUICE, Count, KafkaTopic, Load, Stream, new_tables, stored
+from pipelines.produce import messages_of, open_topic, produce
+from tests.faults.streams import Count, KafkaTopic, Load, Stream, new_tables
 from tests.servers.clickhouse_engine import ClickHouseEngine
 from tests.servers.kafka import Kafka
 from tests.servers.process import free_port, wait_until
 from transforms.io.clickhouse import connect
 
 RATE = 600
-LEAK = 1_000  # letters until it opens, at this rate, of a history of seconds
+LEAK = 1_000  # letters until it opens: it knows this stream's usual traffic by some seconds only
 
 
 class Scene:
     """A stream of many teams, whose registry can be changed under it."""
 
     def __init__(self, kafka: Kafka, engine: ClickHouseEngine, folder: Path, events: int) -> None:
-        self.engine = engine
         self.load = Load(folder, events, seed=11)
-        self.teams = Path(self.load.teams)
-        self.good = self.teams.read_text()
+        self._teams = Path(self.load.teams)
+        self.payloads = list(messages_of((str(self.load.folder),)))
+        self.good = self._teams.read_text()
         self.sink = new_tables(engine)
         self.topic = KafkaTopic(kafka)
-        self.port = free_port()
+        self._port = free_port()
+        self.stream = Stream(self.topic, self.sink, self.load.teams, folder, "--health-port", str(self._port))
         self.log = folder / "ingest.log"
-        self.stream = Stream(self.topic, self.sink, self.load.teams, folder, "--health-port", str(self.port))
-        self._producers = [self.produce(str(self.load.folder))]
+        self._sending: Thread | None = None
 
-    def produce(self, files: str) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen([SLUICE, "produce", "--from", files, "--rate", str(RATE), "--to", self.topic.to])
+    def produce(self, payloads: Sequence[bytes]) -> None:
+        """Send messages at a steady rate, and let it go on meanwhile."""
+        self._sending = Thread(target=produce, args=(payloads, open_topic(self.topic.to), RATE), daemon=True)
+        self._sending.start()
+
+    def send(self, payloads: Sequence[bytes]) -> None:
+        """Send messages at once, and wait until they are dealt with."""
+        produce(payloads, open_topic(self.topic.to), rate=4_000)
+        wait_until(lambda: self.topic.unacknowledged() == 0, 90, "all acknowledgements")
 
     def replace_registry(self, text: str) -> None:
-        fresh = self.teams.with_suffix(".new")
+        fresh = self._teams.with_suffix(".new")
         fresh.write_text(text)
-        fresh.rename(self.teams)
+        fresh.rename(self._teams)
 
-    def ready(self) -> tuple[int, str]:
+    def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
 
-    def rejected(self) -> int:
+    def restarts(self) -> int:
+        return self.log.read_text().count("the worker ended with code 1")
+
+    def letters(self, reason: str) -> int:
         client = connect(self.sink)
-        ((count,),) = client.rows("SELECT count() FROM dead_letters FINAL WHERE reason = 'unknown_token'")
+        ((count,),) = client.rows(f"SELECT count() FROM dead_letters FINAL WHERE reason = '{reason}'")
         client.close()
         return int(count)
 
+    def wait_for_producer(self) -> None:
+        if self._sending is not None:
+            self._sending.join(120)
+            assert not self._sending.is_alive()
+
     def finish(self) -> Count:
         """Wait until all is acknowledged; stop, and count."""
-        assert all(producer.wait(120) == 0 for producer in self._producers)
+        self.wait_for_producer()
         wait_until(lambda: self.topic.unacknowledged() == 0, 120, "all acknowledgements")
         assert self.stream.stop() == 0
         return Count(self.sink, self.load)
 
     def close(self) -> None:
         self.stream.destroy()
-        for producer in self._producers:
-            producer.kill()
-            producer.wait()
+        self.wait_for_producer()
 
 
 @pytest.fixture
@@ -85,23 +99,77 @@ def without_most_teams(registry: str) -> str:
 
 @pytest.mark.timeout(300)
 def test_a_registry_without_most_tokens_stops_the_job_until_it_is_mended(scene: Scene) -> None:
-    wait_until(lambda: stored(scene.engine, scene.sink) > 4_000, 60, "healthy traffic")
-    usual = scene.rejected()
+    scene.send(scene.payloads[:6_000])
+    usual = scene.letters("unknown_token")
     scene.replace_registry(without_most_teams(scene.good))
-    wait_until(lambda: scene.ready()[1].startswith("breaker open: "), 60, "the breaker")
-    code, text = scene.ready()
-    print(text)
+    scene.produce(scene.payloads[6_000:])
+    wait_until(lambda: scene.get("/readyz")[1].startswith("breaker open: "), 90, "the breaker")
+    code, text = scene.get("/readyz")
     assert code == 503
     assert re.search(r"rejected \(unknown_token\), [0-2] of \d+ teams accepted", text)
-    done, behind = scene.topic.done(), scene.topic.unacknowledged()
-    wait_until(lambda: scene.topic.unacknowledged() > behind + 2 * RATE, 60, "lag")
-    leaked = scene.rejected() - usual
-    print(f"{leaked} leaked")
-    assert leaked < LEAK
+    assert scene.get("/healthz") == (200, text)
+    assert "\nsluice_breaker_open 1.0\n" in scene.get("/metrics")[1]
+    done = scene.topic.done()
+    scene.wait_for_producer()
+    assert scene.topic.unacknowledged() > 3_000, "lag grows"
+    restarts = scene.restarts()
+    wait_until(lambda: scene.restarts() > restarts, 90, "another try, in vain")
     scene.replace_registry(scene.good)
-    wait_until(lambda: scene.topic.done() > done, 90, "the job goes on by itself")
-    wait_until(lambda: scene.ready() == (200, "running\n"), 60, "it is ready")
+    wait_until(lambda: scene.topic.done() > done, 90, "it goes on by itself")
+    wait_until(lambda: scene.get("/readyz") == (200, "running\n"), 60, "it is ready again")
     count = scene.finish()
-    assert scene.rejected() - usual < LEAK
-    print(count.row(), leaked, scene.rejected())
+    leaked = scene.letters("unknown_token") - usual
+    assert leaked < LEAK
+    assert (count.doubled, count.shown_twice, count.unexpected) == (0, 0, 0), count.row()
+    assert count.lost <= leaked, "everything but the letters is stored, once"
     assert count.audit.balanced, count.row()
+
+
+@pytest.mark.timeout(300)
+def test_a_registry_of_rubbish_dead_letters_nothing(scene: Scene) -> None:
+    """A job that runs keeps the last good one; a worker that starts has none, and fails, so that lag grows until the file is mended."""
+    scene.send(scene.payloads[:6_000])
+    scene.replace_registry("<html>504 Gateway Time-out</html>")
+    scene.produce(scene.payloads[6_000:12_000])
+    wait_until(lambda: "The last good team registry stays in force" in scene.log.read_text(), 60, "it is noticed")
+    scene.wait_for_producer()
+    wait_until(lambda: scene.topic.unacknowledged() == 0, 90, "all of it is stored all the same")
+    assert scene.stream.kill("worker")
+    wait_until(lambda: "the worker ended with code 2" in scene.log.read_text(), 90, "a worker that cannot start")
+    scene.produce(scene.payloads[12_000:])
+    scene.wait_for_producer()
+    assert scene.topic.unacknowledged() == 6_000, "lag grows"
+    scene.replace_registry(scene.good)
+    count = scene.finish()
+    count.assert_right()
+    assert count.doubled == 0
+    assert scene.letters("unknown_token") < 20, "those of the load itself"
+
+
+POISON = b'{"event": "e", "distinct_id": "d", "token": "phc_of_a_customer_who_left", "properties": {"n": %d}}'
+UNREADABLE = b'{"event": "e", "distinct_id": "d", "token": %d'
+
+
+@pytest.mark.timeout(300)
+def test_the_rubbish_of_one_sender_stops_nothing(scene: Scene) -> None:
+    """5%, 50% and then nothing but poison: all of it is counted, all others' events are stored, and no worker ends."""
+    good, sent = scene.payloads, 6_000
+    for first, share in ((0, 0.05), (6_000, 0.5)):
+        poison = [POISON % number for number in range(int(6_000 * share / (1 - share)))]
+        sent += len(poison)
+        scene.send(mixed(good[first : first + 6_000], poison))
+    scene.send([POISON % number for number in range(6_000)])
+    scene.send([UNREADABLE % number for number in range(6_000)])
+    scene.send(good[12_000:])
+    count = scene.finish()
+    count.assert_right()
+    assert count.doubled == 0
+    assert scene.letters("unknown_token") - sent in range(20), "and those of the load itself"
+    assert scene.letters("malformed_body") - 6_000 in range(20)
+    assert "the worker ended" not in scene.log.read_text()
+
+
+def mixed(good: Sequence[bytes], poison: Sequence[bytes]) -> list[bytes]:
+    """Return both, poison spread evenly among the good ones."""
+    keyed = [(place / len(part), payload) for part in (good, poison) for place, payload in enumerate(part)]
+    return [payload for _, payload in sorted(keyed, key=lambda one: one[0])]

@@ -88,6 +88,39 @@ def test_a_worker_that_was_killed_is_started_again(script: Any, tmp_path: Path) 
     assert not thread.is_alive()
 
 
+BROKEN = Status("stopping", counters={"events_stored": 7}, breaker="breaker open: 93% rejected")
+
+
+def test_an_open_breaker_is_said_until_a_later_worker_brings_events_to_their_end(script: Any, tmp_path: Path) -> None:
+    supervisor = script(
+        f"if len(open({str(tmp_path / 'starts')!r}).read()) < 3:\n"
+        f"    say({encode(BROKEN).decode()!r})\n    sys.exit(1)\n"
+        f"say({encode(Status('running')).decode()!r})\n"
+        f"while not os.path.exists('mended'): time.sleep(0.01)\n"
+        "say(RUNNING)\ntime.sleep(60)"
+    )
+    thread, _ = in_thread(supervisor)
+    until(lambda: supervisor.restarts == 2 and supervisor.status.state == "running")
+    assert supervisor.breaker == "breaker open: 93% rejected"
+    assert not supervisor.is_ready, "a worker runs, and nobody knows yet whether it will get through"
+    (tmp_path / "mended").touch()
+    until(lambda: supervisor.is_ready)
+    assert supervisor.breaker == ""
+    supervisor.stop()
+    thread.join(20)
+
+
+def test_the_state_between_two_tries_is_that_the_breaker_is_open(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST_WAIT", 60.0)
+    supervisor = script(f"say({encode(BROKEN).decode()!r})\nsys.exit(1)")
+    monkeypatch.setattr(module.random, "uniform", lambda *_: 60.0)
+    thread, _ = in_thread(supervisor)
+    until(lambda: supervisor.waiting > 0)
+    assert supervisor.status.state == "breaker open"
+    supervisor.stop()
+    thread.join(20)
+
+
 def test_a_worker_that_refuses_to_start_is_not_started_again(script: Any, tmp_path: Path) -> None:
     supervisor = script("sys.exit(2)")
     assert supervisor.run() == 2
@@ -164,6 +197,16 @@ def test_health_checks() -> None:
         watched.is_ready = False
         assert get(port, "/readyz")[0] == 503
         assert get(port, "/nothing")[0] == 404
+
+
+def test_an_open_breaker_is_told_to_those_who_ask() -> None:
+    watched = Watched()
+    watched.breaker, watched.is_ready = "breaker open: 93% rejected", False
+    with serve(watched, 0) as port:
+        assert get(port, "/healthz") == (200, "breaker open: 93% rejected\n"), "the supervisor lives: there is no use in killing it"
+        assert get(port, "/readyz") == (503, "breaker open: 93% rejected\n")
+        assert "\nsluice_breaker_open 1.0\n" in get(port, "/metrics")[1]
+    assert line(watched, 0.0, 0.0).endswith("2 restarts; breaker open: 93% rejected")
 
 
 def test_metrics_are_those_of_the_one_module() -> None:
