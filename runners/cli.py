@@ -6,6 +6,7 @@ import click
 
 from runners.commands.audit import audit
 from runners.commands.demo import demo
+from runners.commands.doctor import doctor
 from runners.commands.generate import generate
 from runners.commands.ingest import ingest
 from runners.commands.migrate import migrate
@@ -21,5 +22,5 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (audit, demo, generate, ingest, migrate, produce, query, squash):
+for command in (audit, demo, doctor, generate, ingest, migrate, produce, query, squash):
     main.add_command(command)

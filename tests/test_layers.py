@@ -12,6 +12,8 @@ BEAM = "apache_beam"
 # What holds rules: to be read and tested without Beam, directly and through what it imports.
 RULES = (
     "pipelines.audit",
+    "pipelines.doctor.server",
+    "pipelines.doctor.tables",
     "pipelines.squash",
     "transforms.breaker.breaker",
     "transforms.breaker.history",

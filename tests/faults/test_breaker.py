@@ -152,20 +152,19 @@ UNREADABLE = b'{"event": "e", "distinct_id": "d", "token": %d'
 
 @pytest.mark.timeout(300)
 def test_the_rubbish_of_one_sender_stops_nothing(scene: Scene) -> None:
-    """5%, 50% and then nothing but poison: all of it is counted, all others' events are stored, and no worker ends."""
+    """5%, 50% and then nothing but poison, and two thirds of what nobody can read: all of it is counted, others' events are stored."""
     good, sent = scene.payloads, 6_000
     for first, share in ((0, 0.05), (6_000, 0.5)):
         poison = [POISON % number for number in range(int(6_000 * share / (1 - share)))]
         sent += len(poison)
         scene.send(mixed(good[first : first + 6_000], poison))
     scene.send([POISON % number for number in range(6_000)])
-    scene.send([UNREADABLE % number for number in range(6_000)])
-    scene.send(good[12_000:])
+    scene.send(mixed(good[12_000:], [UNREADABLE % number for number in range(12_000)]))
     count = scene.finish()
     count.assert_right()
     assert count.doubled == 0
     assert scene.letters("unknown_token") - sent in range(20), "and those of the load itself"
-    assert scene.letters("malformed_body") - 6_000 in range(20)
+    assert scene.letters("malformed_body") - 12_000 in range(20)
     assert "the worker ended" not in scene.log.read_text()
 
 

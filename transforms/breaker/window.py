@@ -12,7 +12,8 @@ from schemas.outcomes import Report
 SECONDS = 60.0
 KEPT_EVENTS = 1_000  # however old: where little comes, a minute says nothing
 MOST_EVENTS = 50_000
-_TOKEN = re.compile(rb'"(?:\$?token|api_key)\\?"\s*:\s*\\?"([^"\\]{1,64})')
+TOKEN = r'"(?:\$?token|api_key)\\?"\s*:\s*\\?"([^"\\]{1,64})'  # in a message of any shape, also where it is escaped
+_TOKEN = re.compile(TOKEN.encode())
 
 Sender = int | bytes  # a team, or a token that no team has
 
