@@ -13,6 +13,7 @@ from runners.commands.migrate import migrate
 from runners.commands.produce import produce
 from runners.commands.query import query
 from runners.commands.squash import squash
+from runners.commands.warnings import warnings
 
 
 @click.group()
@@ -22,5 +23,5 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (audit, demo, doctor, generate, ingest, migrate, produce, query, squash):
+for command in (audit, demo, doctor, generate, ingest, migrate, produce, query, squash, warnings):
     main.add_command(command)

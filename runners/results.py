@@ -10,7 +10,7 @@ from transforms.io.clickhouse import Client
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What became of the events of one run; `warnings` counts warnings, everything else events."""
+    """What became of the events of one run, in events; `warnings` counts those that were warned about, the first batch of each hour's."""
 
     received: int
     stored: int

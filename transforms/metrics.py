@@ -26,6 +26,7 @@ class Metric(Enum):
     EVENTS_LIMITED = "events_limited"
     EVENTS_REJECTED = "events_rejected"  # became dead letters
     RECEIPTS_ACKNOWLEDGED = "receipts_acknowledged"
+    WARNINGS_SUPPRESSED = "warnings_suppressed"  # events like one whose team was warned within the hour
     BREAKERS_OPENED = "breakers_opened"  # too much was rejected by a fault of our own: the worker failed
 
 

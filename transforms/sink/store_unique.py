@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import apache_beam as beam
+import msgspec
 from apache_beam.transforms.userstate import AccumulatingRuntimeState, ReadModifyWriteRuntimeState
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
@@ -16,8 +17,9 @@ from transforms.dedupe.shards import SplitByShard
 from transforms.dedupe.state import HEAD, LOGS
 from transforms.io.clickhouse import shared
 from transforms.io.clickhouse.clock import ServerClock
-from transforms.metrics import count_outcomes, timed
+from transforms.metrics import Metric, count, count_outcomes, timed
 from transforms.process import once_a_process
+from transforms.sink.debounce import Debounce
 from transforms.sink.event_ids import EventIds
 from transforms.sink.writer import Writer
 
@@ -67,14 +69,21 @@ def _clock(sink: str) -> ServerClock:
     return ServerClock(shared(sink))
 
 
+@once_a_process()
+def _debounce(sink: str, run: str) -> Debounce:  # noqa: ARG001 - the cache's key
+    """Return the process's memory of what a run's customers were warned about."""
+    return Debounce()
+
+
 class _StoreUniqueFn(beam.DoFn):
     def __init__(self, step: StoreUnique) -> None:
-        self._sink = step.sink
+        self._sink, self._run = step.sink, step.run
         self._filter_options = (step.sink, step.run, step.shards, step.log)
         self._block_size = (step.max_rows, step.max_bytes)
 
     def setup(self) -> None:
         self._filter = _filter(*self._filter_options)
+        self._debounce = _debounce(self._sink, self._run)
         self._writer = Writer(shared(self._sink), *self._block_size)
 
     def start_bundle(self) -> None:
@@ -97,7 +106,7 @@ class _StoreUniqueFn(beam.DoFn):
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         with timed("StoreUnique"):
             verdicts = self._filter.judge(shard, batch.events, batch.keys, _clock(self._sink).now(), head, logs)
-            self._writer.add(batch, verdicts)
+            self._writer.add(self._without_repeated_warnings(batch), verdicts)
         yield from _counted(self._writer.flush_if_full())
         if self._filter.is_crowded():
             yield from self._settle()
@@ -107,6 +116,13 @@ class _StoreUniqueFn(beam.DoFn):
 
     def teardown(self) -> None:
         self._writer.close()
+
+    def _without_repeated_warnings(self, batch: Batch) -> Batch:
+        if not batch.warnings:
+            return batch
+        firsts = self._debounce.firsts(batch.warnings)
+        count(Metric.WARNINGS_SUPPRESSED, sum(one.count for one in batch.warnings) - sum(one.count for one in firsts))
+        return msgspec.structs.replace(batch, warnings=firsts)
 
     def _settle(self) -> list[Report]:
         with timed("Insert"):
