@@ -57,6 +57,9 @@ class IngestOptions(PipelineOptions):
             default=BREAKER_SHARE,
             help="of a stream's events that may be rejected, 0.5 by default; 0: all",
         )
+        parser.add_argument(
+            "--breaker_was_open", action="store_true", help="of the process before this one: its first few events wait for more"
+        )
         parser.add_argument("--allow_empty", action="store_true", help="do not refuse a source that matches no file")
 
 
@@ -135,7 +138,7 @@ def prepare(options: PipelineOptions) -> IngestJob:
         if by_dataflow is None
         else [],
         subscription=by_dataflow,
-        breaker=BreakerAt(asked.sink, str(run), asked.breaker_share) if streams and asked.breaker_share else None,
+        breaker=BreakerAt(asked.sink, str(run), asked.breaker_share, asked.breaker_was_open) if streams and asked.breaker_share else None,
     )
 
 

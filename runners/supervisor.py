@@ -34,7 +34,7 @@ class Supervisor:
     """
 
     def __init__(self, ours: dict[str, Any], beam: list[str]) -> None:
-        self._arguments = json.dumps({"ours": ours, "beam": beam})
+        self._ours, self._beam = ours, beam
         self._stop = threading.Event()
         self._worker: subprocess.Popen[bytes] | None = None
         self._before: Counter[str] = Counter()  # what workers that ended have counted
@@ -54,7 +54,7 @@ class Supervisor:
             if self._stop.is_set() or (code == REFUSED and not self.restarts):
                 return REFUSED if code == REFUSED else 0
             # One that brought receipts to their end failed at what comes behind them: waiting would only add to the lag.
-            is_new = monotonic() - began > STEADY_SECONDS or self._ended.count(Metric.RECEIPTS_ACKNOWLEDGED) > 0
+            is_new = monotonic() - began > STEADY_SECONDS or (self._ended.count(Metric.RECEIPTS_ACKNOWLEDGED) > 0 and not self.breaker)
             failures = 1 if is_new else failures + 1
             self.restarts += 1
             self.waiting = min(LONGEST_WAIT, 0.25 * 2**failures) * random.uniform(0.5, 1.0)
@@ -87,7 +87,8 @@ class Supervisor:
 
     def _run_worker(self) -> int:
         self.status = Status("starting")
-        command = [sys.executable, "-m", WORKER, self._arguments]
+        arguments = {"ours": {**self._ours, "breaker_was_open": bool(self.breaker)}, "beam": self._beam}
+        command = [sys.executable, "-m", WORKER, json.dumps(arguments)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=die_with_parent) as worker:
             self._worker = worker
             if self._stop.is_set():

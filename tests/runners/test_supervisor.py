@@ -93,6 +93,7 @@ BROKEN = Status("stopping", counters={"events_stored": 7}, breaker="breaker open
 
 def test_an_open_breaker_is_said_until_a_later_worker_brings_events_to_their_end(script: Any, tmp_path: Path) -> None:
     supervisor = script(
+        "open('told', 'a').write('yes' if '\"breaker_was_open\": true' in sys.argv[1] else 'no')\n"
         f"if len(open({str(tmp_path / 'starts')!r}).read()) < 3:\n"
         f"    say({encode(BROKEN).decode()!r})\n    sys.exit(1)\n"
         f"say({encode(Status('running')).decode()!r})\n"
@@ -101,6 +102,7 @@ def test_an_open_breaker_is_said_until_a_later_worker_brings_events_to_their_end
     )
     thread, _ = in_thread(supervisor)
     until(lambda: supervisor.restarts == 2 and supervisor.status.state == "running")
+    assert (tmp_path / "told").read_text() == "noyesyes", "each worker is told whether it was open before"
     assert supervisor.breaker == "breaker open: 93% rejected"
     assert not supervisor.is_ready, "a worker runs, and nobody knows yet whether it will get through"
     (tmp_path / "mended").touch()

@@ -7,7 +7,7 @@ from threading import Lock
 
 from schemas.errors import BreakerOpen
 from transforms.breaker.history import read_history, stream_of
-from transforms.breaker.rules import History, judge
+from transforms.breaker.rules import History, judge, judge_few
 from transforms.breaker.window import Seen, Window
 from transforms.io.clickhouse import shared
 from transforms.process import once_a_process
@@ -21,11 +21,13 @@ class Breaker:
     Args:
         read: returns the history of a stream. It is asked when a stream first looks suspicious, and again when that is too old.
         share: of the events, that may be rejected.
+        was_open: whether it was open when the process before this one ended.
     """
 
-    def __init__(self, read: Callable[[str], History], share: float) -> None:
+    def __init__(self, read: Callable[[str], History], share: float, was_open: bool = False) -> None:
         self._read = read
         self._share = share
+        self._was_open = was_open
         self._lock = Lock()
         self._windows: dict[str, Window] = {}
         self._histories: dict[str, tuple[float, History]] = {}
@@ -41,6 +43,8 @@ class Breaker:
         with self._lock:
             window = self._windows.setdefault(stream, Window())
             why = judge(chain([seen], window.newest_first()), lambda: self._history(stream, seen.at), self._share)
+            if not why and self._was_open:
+                why = judge_few(chain([seen], window.newest_first()), self._share)
             if why:
                 raise BreakerOpen(stream, why)
             window.add(seen)
@@ -61,11 +65,13 @@ class BreakerAt:
         sink: the ClickHouse URL whose tables hold the history.
         run: the run's UUID.
         share: of the events, that may be rejected: more than 0, and less than 1.
+        was_open: as in Breaker.
     """
 
     sink: str
     run: str
     share: float
+    was_open: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
@@ -78,4 +84,4 @@ class BreakerAt:
 
 @once_a_process()
 def _breaker(at: BreakerAt) -> Breaker:
-    return Breaker(lambda stream: read_history(shared(at.sink), stream), at.share)
+    return Breaker(lambda stream: read_history(shared(at.sink), stream), at.share, at.was_open)

@@ -115,6 +115,19 @@ def judge(newest_first: Iterable[Seen], history: Callable[[], History], share: f
     return ""
 
 
+def judge_few(newest_first: Iterable[Seen], share: float) -> str:
+    """Return the same for fewer events than are evidence, where the breaker was open before: they wait until there are more.
+
+    Args:
+        newest_first: the batches of one stream.
+        share: of the events.
+    """
+    sample = Sample()
+    for seen in newest_first:
+        sample.add(seen)
+    return _said(sample, {}) if sample.events < MIN_EVENTS and sample.is_suspicious(share) else ""
+
+
 def _samples(newest_first: Iterable[Seen]) -> Iterator[Sample]:
     """Yield the sum of the newest batches, each time of twice as many events, and of all of them."""
     sample, told = Sample(), 0
@@ -130,7 +143,5 @@ def _samples(newest_first: Iterable[Seen]) -> Iterator[Sample]:
 def _said(sample: Sample, expected: Mapping[int, float]) -> str:
     still = sum(1 for team in expected if sample.accepted.get(team))
     reasons = ", ".join(reason for reason, _ in sample.reasons.most_common(2))
-    return (
-        f"{sample.rejected / sample.events:.0%} of the last {sample.events:,} events rejected ({reasons}),"
-        f" {still:,} of {len(expected):,} teams accepted"
-    )
+    teams = f"{still:,} of {len(expected):,} teams accepted" if expected else "as before"
+    return f"{sample.rejected / sample.events:.0%} of the last {sample.events:,} events rejected ({reasons}), {teams}"

@@ -48,7 +48,8 @@ def test_the_batch_at_which_it_opened_is_judged_anew_when_it_comes_again() -> No
     for now in range(20):
         with pytest.raises(BreakerOpen):
             breaker.check(at(BROKEN, now))
-    breaker.check(at(GOOD, 21))
+    breaker.check(at(batch({1: 100}, {}, 110, seconds=1), 21))  # which alone is no evidence
+    breaker.check(at(GOOD, 22))
 
 
 def test_the_tables_are_asked_when_it_looks_suspicious_and_then_every_ten_minutes() -> None:
@@ -73,6 +74,27 @@ def test_streams_are_judged_apart() -> None:
     with pytest.raises(BreakerOpen):
         breaker.check(at(BROKEN, 10, "small"))
     breaker.check(at(GOOD, 11, "large"))
+
+
+TEN: dict[int | bytes, int] = {str(team).encode(): 1 for team in range(10)}
+
+
+def test_a_trickle_waits_where_it_was_open_before() -> None:
+    """Ten events are no evidence, and where there was some before, no reason to begin anew."""
+    with pytest.raises(BreakerOpen, match=r"100% of the last 10 events rejected \(unknown_token\), as before"):
+        Breaker(Tables(), 0.5, was_open=True).check(at(batch({}, TEN), 0))
+    Breaker(Tables(), 0.5).check(at(batch({}, TEN), 0))
+    Breaker(Tables(), 0.5, was_open=True).check(at(batch({}, {7: 10}), 0))
+    Breaker(Tables(), 0.5, was_open=True).check(at(batch({1: 30}, TEN), 0))
+
+
+def test_where_it_was_open_before_two_hundred_events_are_judged_as_ever() -> None:
+    """Rubbish that waited until it is enough goes through: nobody else is missing."""
+    breaker = Breaker(Tables(), 0.5, was_open=True)
+    breaker.check(at(batch({}, {}, 200, seconds=1), 0))
+    breaker.check(at(batch({}, TEN, seconds=1), 1))
+    with pytest.raises(BreakerOpen):
+        Breaker(Tables(), 0.5, was_open=True).check(at(BROKEN, 0))
 
 
 def test_reasons_are_named_most_first() -> None:

@@ -74,6 +74,12 @@ def test_nor_at_night(found: list[int], hours: int, seed: int) -> None:
     assert not opens([batch(traffic(rates, int(50 * seconds / 7), seed), {}, 50_000, seconds)], rates)
 
 
+def test_nor_at_night_with_many_small_teams() -> None:
+    """An eighth of the usual traffic is of few of a thousand equal teams: that is less than half of the usual ones, and all is well."""
+    rates = dict.fromkeys(range(1_000), 0.05)
+    assert not opens([batch(traffic(rates, 125, 1), {}, 50_000, seconds=20)], rates)
+
+
 @given(weights, st.integers(1, 6), st.booleans(), st.floats(0.05, 0.95))
 def test_everything_rejected_always_opens_it(found: list[int], size: int, is_readable: bool, share: float) -> None:
     """Whatever the teams' sizes, once there are enough events of others than the largest."""
@@ -112,6 +118,12 @@ def test_an_outbreak_after_a_minute_of_health_shows_at_once() -> None:
     assert not opens(health + broken[:1], rates)
     late = [Seen(*one[:2], 2_000_000 * place, 2_000_000 * (place + 1), *one[4:]) for place, one in enumerate(health + broken)]
     assert opens(late, rates)
+
+
+def test_what_came_last_counts() -> None:
+    """When the cause is gone, what was seen before does not hold it open."""
+    rates = zipf(40, rate=50)
+    assert not opens([batch({}, {}, 5_000, seconds=100), batch({1: 300}, {}, seconds=5)], rates)
 
 
 def test_small_evidence_adds_up() -> None:
