@@ -169,7 +169,7 @@ def _open_ranges(client: Reader, grace: int) -> tuple[list[Difference], int]:
         sources.setdefault(source, []).append(Range(start, end, bool(is_done), age, run))
     lost, waiting = [], 0
     for source, ranges in sources.items():
-        judge = {"kafka": of_topic, "pubsub": of_subscription}.get(source.partition("://")[0], of_files)
+        judge = {"kafka": of_topic, "pubsub": of_subscription, "letters": of_subscription}.get(source.partition("://")[0], of_files)
         missing, at_work = judge(ranges, grace)
         waiting += at_work
         lost += [Difference("unfinished", None, None, part.start, part.end, source) for part in missing]
@@ -206,7 +206,10 @@ def of_topic(ranges: Sequence[Range], grace: int) -> tuple[list[Range], int]:  #
 
 
 def of_subscription(ranges: Sequence[Range], grace: int) -> tuple[list[Range], int]:
-    """Return nothing that is lost, and how many receipts may be at work: what is not acknowledged comes again, in other receipts."""
+    """Return nothing that is lost, and how many receipts may be at work: what is not acknowledged comes again, in other receipts.
+
+    So it is with letters, too: those of a replay that ended early still wait.
+    """
     return [], sum(not part.is_done and part.age < grace for part in ranges)
 
 

@@ -3,48 +3,32 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from time import time_ns
-from uuid import UUID
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from pipelines.store import Store, StoreOptions, prepare_store, store_events
 from schemas.errors import ConfigError
-from schemas.teams import OPEN
-from transforms import coders  # noqa: F401 - registers them
 from transforms.breaker import BreakerAt
-from transforms.dedupe.filter import check_shards
-from transforms.io.clickhouse import shared
 from transforms.io.files import ReadFiles, match
-from transforms.io.migrate import require_schema
 from transforms.io.pubsub.url import PubSubAt
 from transforms.io.pubsub.url import parse as parse_pubsub
-from transforms.io.registry import RegistrySource, registry_source
 from transforms.io.streams import Limits, ReadStream, Split, is_stream, splits_of
-from transforms.limits import EnforceLimits
-from transforms.parse import ParseEvents
-from transforms.persons import ApplyPersonProperties, ResolvePersons
-from transforms.receipts import AcknowledgeReceipts, Ledger, OpenReceipts
-from transforms.runs import new_run, started_at
-from transforms.sink import StoreUnique
+from transforms.receipts import OpenReceipts
+from transforms.runs import started_at
 
-DEFAULT_SHARDS = 16
 BATCH_SIZE = 4_000  # messages: with smaller batches the keyed step's fixed costs show
 BREAKER_SHARE = 0.5
-EMBEDDED_SHARDS = 1  # one process has all of them: then larger batches are cheaper
 
 
 class IngestOptions(PipelineOptions):
-    """Options of the main job. They work with any runner."""
+    """Options of the main job, besides those of StoreOptions. They work with any runner."""
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--source", action="append", help="files, folders, globs; kafka://host:port/topic?group=...; pubsub://project/sub"
         )
-        parser.add_argument("--sink", help="chdb:PATH, or clickhouse://user:password@host:port/database?secure=true")
-        parser.add_argument("--teams", help="the team registry's file, or open; open is the default with chdb:")
-        parser.add_argument("--shards", type=int, help="shards of ids: a power of two up to 256; 1 with chdb:, else 16")
         parser.add_argument("--range_bytes", type=int, default=32 << 20, help="files are read in ranges of about so many bytes")
         parser.add_argument("--splits", type=int, help="parts in which a stream is read side by side, 2 by default")
         parser.add_argument(
@@ -68,7 +52,7 @@ class IngestJob:
     """A job that was checked and can start.
 
     Attributes:
-        run: the run's UUIDv7.
+        store: where events are stored, and the run.
         sources: patterns of files.
         bytes: size of all files together.
         splits: of the streams that are read; then there are no files.
@@ -76,12 +60,9 @@ class IngestJob:
         breaker: of a stream, unless it is turned off.
     """
 
-    run: UUID
+    store: Store
     sources: list[str]
     bytes: int
-    sink: str
-    registry: RegistrySource
-    shards: int
     range_bytes: int
     allow_empty: bool
     splits: Sequence[Split] = field(default=())
@@ -97,15 +78,9 @@ def prepare(options: PipelineOptions) -> IngestJob:
             written, or a server's schema is older than this version needs.
         Unavailable: the sink does not answer.
     """
-    asked = options.view_as(IngestOptions)
+    asked, sink = options.view_as(IngestOptions), options.view_as(StoreOptions).sink
     if not asked.source:
         raise ConfigError("--source is missing", "name files, as in --source 'events/*.jsonl'")
-    if not asked.sink:
-        raise ConfigError("--sink is missing", "to try it out, use --sink chdb:FOLDER")
-    try:
-        check_shards(DEFAULT_SHARDS if asked.shards is None else asked.shards)
-    except ValueError as error:
-        raise ConfigError(f"--shards: {error}", "it is fixed for the life of a job") from error
     if asked.range_bytes < 1:
         raise ConfigError(f"--range_bytes is {asked.range_bytes}", "ranges are at least one byte; the default is 33554432")
     if not 0 <= asked.breaker_share < 1:
@@ -116,29 +91,20 @@ def prepare(options: PipelineOptions) -> IngestJob:
     if streams and len(streams) < len(asked.source):
         raise ConfigError("--source names streams and files", "a job reads either: run two, they may share the sink")
     files = match(asked.source, asked.allow_empty) if not streams else []
-    client = shared(asked.sink)
-    teams = asked.teams or (OPEN if client.embedded else "")
-    if not teams or (teams == OPEN and not client.embedded):
-        raise ConfigError(f"--teams is {teams or 'missing'}", "with a server, name the registry's file: --teams teams.toml")
-    registry = registry_source(teams)
-    require_schema(client)
-    run = new_run(time_ns() // 1000)
+    store = prepare_store(options)
     limits = _limits(asked)
     by_dataflow = _subscription(options, streams)
     return IngestJob(
-        run=run,
+        store=store,
         sources=list(asked.source),
         bytes=sum(file.size for file in files),
-        sink=asked.sink,
-        registry=registry,
-        shards=asked.shards or (EMBEDDED_SHARDS if client.embedded else DEFAULT_SHARDS),
         range_bytes=asked.range_bytes,
         allow_empty=asked.allow_empty,
-        splits=[split for url in streams for split in splits_of(url, asked.sink, str(run), limits, asked.splits)]
+        splits=[split for url in streams for split in splits_of(url, sink, str(store.run), limits, asked.splits)]
         if by_dataflow is None
         else [],
         subscription=by_dataflow,
-        breaker=BreakerAt(asked.sink, str(run), asked.breaker_share, asked.breaker_was_open) if streams and asked.breaker_share else None,
+        breaker=BreakerAt(sink, str(store.run), asked.breaker_share, asked.breaker_was_open) if streams and asked.breaker_share else None,
     )
 
 
@@ -162,16 +128,8 @@ def _limits(asked: PipelineOptions) -> Limits:
 
 
 def ingest(pipeline: beam.Pipeline, job: IngestJob) -> None:
-    """Build the graph of the main job.
-
-    The embedded sink lives and dies with the process that runs the graph, and so does its runner's state: a log of the
-    shards beside it would cost memory and save nothing.
-    """
-    run, sink = str(job.run), job.sink
-    ledger = Ledger(sink, run)
-    log = not shared(sink).embedded
-
-    # Input
+    """Build the graph of the main job."""
+    run, ledger = job.store.run, job.store.ledger
     if job.subscription is not None:
         from transforms.io.pubsub.read_pubsub import ReadPubSub  # Google's libraries are imported where they are used
 
@@ -181,19 +139,11 @@ def ingest(pipeline: beam.Pipeline, job: IngestJob) -> None:
     else:
         read = pipeline | "ReadFiles" >> ReadFiles(
             job.sources,
-            run,
-            started_at(job.run),
+            str(run),
+            started_at(run),
             range_bytes=job.range_bytes,
             batch_size=BATCH_SIZE,
             allow_empty=job.allow_empty,
             ledger=ledger,
         )
-    # Events
-    parsed = read.messages | "ParseEvents" >> ParseEvents(job.registry, job.breaker)
-    limited = parsed.batches | "EnforceLimits" >> EnforceLimits(job.registry, sink, run)
-    resolved = limited | "ResolvePersons" >> ResolvePersons(sink, run, job.shards, log)
-    complete = resolved | "ApplyPersonProperties" >> ApplyPersonProperties(sink, run, job.shards, log)
-    stored = complete | "StoreUnique" >> StoreUnique(sink, run, job.shards, log)
-    # Accounting
-    reports = (read.reports, parsed.reports, stored) | "Reports" >> beam.Flatten()
-    reports | "AcknowledgeReceipts" >> AcknowledgeReceipts(ledger)
+    store_events(read, job.store, job.breaker)

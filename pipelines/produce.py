@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -13,8 +13,9 @@ from schemas.errors import ConfigError, Unavailable
 from transforms.io.files import match
 from transforms.io.files.plan import RANGE_BYTES, plan_ranges
 from transforms.io.files.read import read_range
+from transforms.pace import Pace, at_once
 
-SLICE_SECONDS = 0.02  # messages that are sent at once, at a rate
+SLICE_SECONDS, SLICE_MESSAGES = 0.02, 1_000  # what is sent at once
 FLUSH_SECONDS = 60.0
 
 
@@ -169,15 +170,14 @@ def produce(payloads: Iterable[bytes], topic: Topic, rate: float | None = None, 
     Raises:
         Unavailable: the broker does not answer.
     """
-    began, done = monotonic(), Produced()
+    began, pace, done = monotonic(), Pace(rate), Produced()
     rest = iter(payloads)
-    while some := list(islice(rest, max(1, round(rate * SLICE_SECONDS)) if rate else 1_000)):
+    while some := list(islice(rest, at_once(rate, SLICE_SECONDS, SLICE_MESSAGES))):
         for payload in some:
             topic.send(payload)
         done.sent += len(some)
         done.bytes += sum(map(len, some))
-        if rate:
-            sleep(max(0.0, began + done.sent / rate - monotonic()))
+        pace.wait(done.sent)
         if progress is not None:
             progress(done.sent)
     topic.flush(done)

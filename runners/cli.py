@@ -9,9 +9,11 @@ from runners.commands.demo import demo
 from runners.commands.doctor import doctor
 from runners.commands.generate import generate
 from runners.commands.ingest import ingest
+from runners.commands.letters import letters
 from runners.commands.migrate import migrate
 from runners.commands.produce import produce
 from runners.commands.query import query
+from runners.commands.replay import replay
 from runners.commands.squash import squash
 from runners.commands.warnings import warnings
 
@@ -23,5 +25,5 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (audit, demo, doctor, generate, ingest, migrate, produce, query, squash, warnings):
+for command in (audit, demo, doctor, generate, ingest, letters, migrate, produce, query, replay, squash, warnings):
     main.add_command(command)

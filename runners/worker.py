@@ -73,7 +73,7 @@ def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> NoRe
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)  # events make no cycles
         result = pipeline.run()
-        run = str(job.run)
+        run = str(job.store.run)
         while not stop.wait(EVERY_SECONDS):
             _say(_status("running", run, runner))
             if result.state in ENDED or runner.poll() is not None:

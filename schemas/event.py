@@ -72,6 +72,9 @@ class DeadLetter(msgspec.Struct, array_like=True):
         step: the transform that rejected it.
         body: the original bytes: of the event where it could be told apart, else of the whole message.
         arrival, receipt, offset, index: as in Event.
+        stamped: whether the arrival is that of the client's request, and not just the time of reading.
+        attempt: 1 for the first, and one more each time that a replay of it fails.
+        source, origin_receipt, origin_offset, origin_index: where it was in its first attempt.
     """
 
     team_id: int
@@ -83,6 +86,12 @@ class DeadLetter(msgspec.Struct, array_like=True):
     receipt: int
     offset: int
     index: int
+    stamped: bool = False
+    attempt: int = 1
+    source: str = ""
+    origin_receipt: int = 0
+    origin_offset: int = 0
+    origin_index: int = 0
 
 
 class IngestionWarning(msgspec.Struct, array_like=True):

@@ -3,6 +3,24 @@
 import msgspec
 
 
+class Origin(msgspec.Struct, array_like=True, frozen=True):
+    """Where a message was when it was tried first: a replay of it must come out as that attempt would have.
+
+    Attributes:
+        source, receipt, offset: as in `Messages`, of the first attempt.
+        index: the place in that message of the event that this one holds; 0 if it is that message.
+        stamped: whether its arrival is that of the client's request, and not just the time of reading.
+        attempts: that have failed.
+    """
+
+    source: str
+    receipt: int
+    offset: int
+    index: int
+    stamped: bool
+    attempts: int = 0
+
+
 class Messages(msgspec.Struct, array_like=True):
     """Raw messages that were read together and belong to one receipt.
 
@@ -15,6 +33,7 @@ class Messages(msgspec.Struct, array_like=True):
         arrivals: microseconds since 1970 at which the edge or the broker took each message; empty if unknown.
         rejected: the reason why the source could not decode these payloads, or "" (a broken file).
         start, end: of a stream, the positions that the receipt covers, `[start, end)`; 0 if it has none.
+        origins: of dead letters that are tried again, each one's; else empty.
     """
 
     receipt: int
@@ -26,6 +45,7 @@ class Messages(msgspec.Struct, array_like=True):
     rejected: str = ""
     start: int = 0
     end: int = 0
+    origins: list[Origin] = []
 
 
 class FileRange(msgspec.Struct, array_like=True, frozen=True):

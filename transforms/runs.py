@@ -1,6 +1,7 @@
 """A run: one launch of a job. Its id is a UUIDv7, so that it tells when the job started."""
 
 import secrets
+from hashlib import sha1
 from uuid import UUID
 
 
@@ -15,3 +16,9 @@ def new_run(now: int) -> UUID:
 def started_at(run: UUID) -> int:
     """Return when a run started, microseconds since 1970."""
     return (run.int >> 80) * 1000
+
+
+def receipt_of(run: UUID, source: str, start: int, end: int) -> int:
+    """Return the receipt of what a run reads at once, `[start, end)` of a source: 64 bits, never 0, the same in each attempt."""
+    name = run.bytes + start.to_bytes(8, "big") + end.to_bytes(8, "big") + source.encode()
+    return int.from_bytes(sha1(name).digest()[:8], "big") or 1

@@ -12,6 +12,8 @@ from schemas.errors import ConfigError, SluiceError
 if TYPE_CHECKING:
     from transforms.io.clickhouse import Client
 
+PASS_THROUGH: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}  # options that are Beam's
+
 SINK = click.option("--sink", required=True, help="chdb:PATH, or clickhouse://user:password@host:port/database?secure=true")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line of standard output.")
 
@@ -58,3 +60,18 @@ def existing(sink: str) -> "Client":
     if not schema_version(client):
         raise ConfigError(f"{client.where} has no tables", "run `sluice ingest` or `sluice migrate` first, and check --sink")
     return client
+
+
+def with_runner_defaults(beam_options: list[str]) -> list[str]:
+    """Return Beam's options, with what the runner that they name needs besides."""
+    from runners import dataflow, flink
+    from runners.defaults import completed, names
+
+    runner = next((option.partition("=")[2] for option in beam_options if option.startswith("--runner=")), "")
+    if runner == "FlinkRunner":
+        return completed(beam_options, flink.DEFAULTS)
+    if runner == "DataflowRunner":
+        if missing := [f"--{name}" for name in dataflow.NEEDED if name not in names(beam_options)]:
+            raise ConfigError(f"Dataflow needs {', '.join(missing)}", "see docs/operations.md")
+        return completed(beam_options, dataflow.DEFAULTS)
+    return beam_options

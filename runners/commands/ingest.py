@@ -1,14 +1,10 @@
 """`sluice ingest`: the main job, of files in this process, of streams under a supervisor, or on the runner that is named."""
 
 import sys
-from typing import Any
 
 import click
 
-from runners.commands.common import JSON, SINK, documented, print_json, typed_failures
-from schemas.errors import ConfigError
-
-PASS_THROUGH: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
+from runners.commands.common import JSON, PASS_THROUGH, SINK, documented, print_json, typed_failures, with_runner_defaults
 
 
 @click.command(
@@ -61,24 +57,9 @@ def ingest(
 
     from runners.ingest import run_ingest, show_next_steps, show_summary
 
-    run, summary = run_ingest(PipelineOptions(_with_defaults(list(beam_options)), **ours), console)
+    run, summary = run_ingest(PipelineOptions(with_runner_defaults(list(beam_options)), **ours), console)
     if as_json:
         print_json(summary)
     else:
         show_summary(Console(), sink, run, summary)
         show_next_steps(Console(), sink, summary)
-
-
-def _with_defaults(beam_options: list[str]) -> list[str]:
-    """Return Beam's options, with what the runner that they name needs besides."""
-    from runners import dataflow, flink
-    from runners.defaults import completed, names
-
-    runner = next((option.partition("=")[2] for option in beam_options if option.startswith("--runner=")), "")
-    if runner == "FlinkRunner":
-        return completed(beam_options, flink.DEFAULTS)
-    if runner == "DataflowRunner":
-        if missing := [f"--{name}" for name in dataflow.NEEDED if name not in names(beam_options)]:
-            raise ConfigError(f"Dataflow needs {', '.join(missing)}", "see docs/operations.md")
-        return completed(beam_options, dataflow.DEFAULTS)
-    return beam_options

@@ -105,6 +105,25 @@ DEAD_LETTERS = pa.schema(
         "_receipt": pa.uint64(),
         "_offset": pa.uint64(),
         "_index": pa.uint32(),
+        "stamped": pa.bool_(),
+        "attempt": pa.uint32(),
+        "source": pa.string(),
+        "origin_receipt": pa.uint64(),
+        "origin_offset": pa.uint64(),
+        "origin_index": pa.uint32(),
+    }
+)
+
+REPLAYS = pa.schema(
+    {
+        "team_id": pa.int64(),
+        "reason": pa.string(),
+        "_receipt": pa.uint64(),
+        "_offset": pa.uint64(),
+        "_index": pa.uint32(),
+        "run": UUID,
+        "replay_receipt": pa.uint64(),
+        "replay_offset": pa.uint64(),
     }
 )
 

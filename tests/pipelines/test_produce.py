@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from runners.cli import main
 from schemas.errors import ConfigError, Unavailable
 from tests.servers.kafka import Kafka
 from tests.servers.pubsub import PROJECT, PubSub
+from transforms.pace import Pace
 
 
 def consumed(kafka: Kafka, topic: str, partitions: int = 2) -> list[bytes]:
@@ -78,7 +80,7 @@ def test_a_rate_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         now += seconds
 
     monkeypatch.setattr("pipelines.produce.monotonic", lambda: now)
-    monkeypatch.setattr("pipelines.produce.sleep", sleep)
+    monkeypatch.setattr("pipelines.produce.Pace", partial(Pace, clock=lambda: now, sleep=sleep))
     done = produce([b"x"] * 1_000, Counted(), rate=250)
     assert done.seconds == pytest.approx(4.0)
 

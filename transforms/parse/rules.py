@@ -8,7 +8,7 @@ import msgspec
 from schemas.errors import Rejected
 from schemas.event import Batch, DeadLetter, Event, IngestionWarning, PersonMode
 from schemas.limits import MAX_BODY_BYTES, MAX_DEPTH, MAX_DISTINCT_ID, MAX_EVENT_NAME, MAX_MESSAGE_BYTES
-from schemas.message import Messages
+from schemas.message import Messages, Origin
 from schemas.outcomes import Outcome, Report, Tally
 from schemas.reasons import Limit, Reason, WarningType
 from schemas.teams import Registry
@@ -52,13 +52,15 @@ def parse_messages(messages: Messages, registry: Registry) -> tuple[Batch, Repor
 class _Message:
     """One message, and what its events have from it."""
 
-    __slots__ = ("arrival", "envelope", "historical", "offset", "payload", "sent_at", "shallow", "stamped", "token")
+    __slots__ = ("arrival", "envelope", "historical", "offset", "origin", "payload", "sent_at", "shallow", "stamped", "token")
 
     def __init__(self, messages: Messages, place: int, payload: bytes) -> None:
         self.payload = payload
         self.offset = messages.offsets[place]
-        self.stamped = bool(messages.arrivals)  # whether the arrival is that of the client's request, and not the time of reading
-        self.arrival = messages.arrivals[place] if self.stamped else messages.arrival
+        self.origin = messages.origins[place] if messages.origins else None
+        # whether the arrival is that of the client's request, and not the time of reading
+        self.stamped = bool(messages.arrivals) if self.origin is None else self.origin.stamped
+        self.arrival = messages.arrivals[place] if messages.arrivals else messages.arrival
         self.token: Any = None
         self.sent_at: int | None = None
         self.historical = False
@@ -261,8 +263,16 @@ class _Parser:
         micros = parse_time(fields.timestamp)
         if micros is None:
             micros = message.arrival if message.stamped else 0
-        place = f"{self._source}\0{message.offset}\0{index}".encode(errors="surrogatepass")
+        origin = self._origin(message, index)
+        place = f"{origin.source}\0{origin.offset}\0{origin.index}".encode(errors="surrogatepass")
         return rules.made_uuid(micros // 1000, place, raw)
+
+    def _origin(self, message: _Message, index: int) -> Origin:
+        """Return where an event was when it was tried first."""
+        known = message.origin
+        if known is None:
+            return Origin(self._source, self._receipt, message.offset, index, message.stamped)
+        return Origin(known.source, known.receipt, known.offset, known.index + index, message.stamped, known.attempts)
 
     def _team(self, value: Any) -> int:
         """Return the team of a token.
@@ -289,8 +299,24 @@ class _Parser:
     def _reject(self, error: Rejected, team: int, raw: bytes, message: _Message, index: int) -> None:
         arrival = message.arrival
         self.received[team, arrival // HOUR] += 1
-        body = message.letter(raw)
-        letter = DeadLetter(team, error.reason.value, error.detail, STEP, body, arrival, self._receipt, message.offset, index)
+        origin = self._origin(message, index)
+        letter = DeadLetter(
+            team,
+            error.reason.value,
+            error.detail,
+            STEP,
+            message.letter(raw),
+            arrival,
+            self._receipt,
+            message.offset,
+            index,
+            message.stamped,
+            origin.attempts + 1,
+            origin.source,
+            origin.receipt,
+            origin.offset,
+            origin.index,
+        )
         self.letters.append(letter)
         if team:
             self._warn(team, error.reason.value, "", {"detail": error.detail}, message.arrival, message.offset)

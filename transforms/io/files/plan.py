@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
-from hashlib import sha1
 from itertools import pairwise
 from typing import NamedTuple
 from uuid import UUID
@@ -17,6 +16,7 @@ from schemas.errors import ConfigError, Unavailable
 from schemas.message import FileRange
 from transforms.io.files.compressed import GZIP_MAGIC, ZSTD_MAGIC, ZSTD_SKIPPABLE
 from transforms.io.files.source import Source
+from transforms.runs import receipt_of
 
 RANGE_BYTES = 32 << 20
 # The files that a folder stands for. Others, and those whose names begin with a dot or an underscore, must be named.
@@ -141,13 +141,7 @@ def split(path: str, size: int, run: UUID, arrival: int, range_bytes: int = RANG
     parts = 1 if kind in _WHOLE else max(1, -(-size // range_bytes))
     bounds = [size * part // parts for part in range(parts + 1)]
     for start, end in pairwise(bounds):
-        yield FileRange(_receipt(run, path, start, end), path, kind, start, end, size, arrival)
-
-
-def _receipt(run: UUID, path: str, start: int, end: int) -> int:
-    """Return 64 bits that are never 0."""
-    name = run.bytes + start.to_bytes(8, "big") + end.to_bytes(8, "big") + path.encode()
-    return int.from_bytes(sha1(name).digest()[:8], "big") or 1
+        yield FileRange(receipt_of(run, path, start, end), path, kind, start, end, size, arrival)
 
 
 def plan_ranges(files: Iterable[StoredFile], run: UUID, arrival: int, range_bytes: int = RANGE_BYTES) -> Iterator[FileRange]:

@@ -1,0 +1,115 @@
+"""Filters in, a condition on the view `letters` and the letters that it chooses out."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from schemas.errors import ConfigError
+from schemas.reasons import Reason
+from transforms.io.clickhouse.errors import QueryError
+from transforms.io.clickhouse.statements import literal
+
+SLICE = 200_000  # letters whose names are read at once
+
+
+class Reader(Protocol):
+    """What is used of a ClickHouse client; see transforms/io/clickhouse."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return a query's rows."""
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Which letters are meant: those that pass all filters.
+
+    Attributes:
+        reasons: any of these; empty for all.
+        step, team: the transform that rejected it; whose it is, 0 for those of no known team.
+        since, until: of arrival, `[since, until)`, microseconds since 1970.
+        text: stands in the body as it is stored, or in the detail.
+        where: a ClickHouse condition on the columns of `letters`.
+        include_replayed: also those whose replay has gone well.
+        limit: so many of them at most, those of the oldest day first.
+    """
+
+    reasons: tuple[str, ...] = ()
+    step: str | None = None
+    team: int | None = None
+    since: int | None = None
+    until: int | None = None
+    text: str | None = None
+    where: str | None = None
+    include_replayed: bool = False
+    limit: int | None = None
+
+    def filters(self) -> str:
+        """Return the condition of the filters, whatever the letters' status."""
+        parts = [
+            f"reason IN ({', '.join(map(literal, self.reasons))})" if self.reasons else "",
+            f"step = {literal(self.step)}" if self.step is not None else "",
+            f"team_id = {self.team}" if self.team is not None else "",
+            f"_timestamp >= fromUnixTimestamp64Micro({self.since})" if self.since is not None else "",
+            f"_timestamp < fromUnixTimestamp64Micro({self.until})" if self.until is not None else "",
+            f"(position(body, {literal(self.text)}) > 0 OR position(detail, {literal(self.text)}) > 0)" if self.text else "",
+            f"(\n{self.where}\n)" if self.where is not None else "",  # it may end in a comment
+        ]
+        return " AND ".join(filter(None, parts)) or "1"
+
+    def condition(self) -> str:
+        """Return the condition of the letters that are meant. Those that failed again are not: what came of them is."""
+        statuses = "('waiting', 'replayed')" if self.include_replayed else "('waiting')"
+        return f"status IN {statuses} AND {self.filters()}"
+
+    def replayable(self) -> str:
+        """Return the condition of the letters that can be replayed: the rest of a file that cannot be read is no message."""
+        return f"reason != {literal(Reason.UNREADABLE_FILE.value)} AND {self.condition()}"
+
+
+def check_where(client: Reader, where: str) -> None:
+    """Refuse what is not one condition on the columns of `letters`.
+
+    Raises:
+        ConfigError: with what ClickHouse says.
+    """
+    try:
+        # Alone and in brackets: "1) OR (1" is a condition only in brackets, and "1 FROM events" only alone.
+        client.rows(f"EXPLAIN AST SELECT\n{where}\n")
+        client.rows(f"SELECT 1 FROM letters WHERE (\n{where}\n) LIMIT 0")
+    except QueryError as error:
+        columns = ", ".join(row[0] for row in client.rows("DESCRIBE TABLE letters"))
+        raise ConfigError(f"--where {where!r} is no condition: {error}", f"write SQL on the columns {columns}") from None
+
+
+class Chosen(NamedTuple):
+    """A letter that is chosen: its day of arrival since 1970, its key in `dead_letters` (`_index` is `place`), and its size."""
+
+    day: int
+    team_id: int
+    reason: str
+    receipt: int
+    offset: int
+    place: int
+    bytes: int
+
+
+_ORDER = "toUInt32(toDate(_timestamp)), team_id, toString(reason), _receipt, _offset, _index"
+
+
+def chosen(client: Reader, selection: Selection) -> Iterator[list[Chosen]]:
+    """Yield the letters that a replay takes, many at once, those of the oldest day first."""
+    after, left = "", selection.limit
+    while size := SLICE if left is None else min(left, SLICE):
+        rows = client.rows(
+            f"SELECT {_ORDER}, bytes FROM letters WHERE {selection.replayable()}{after}"
+            f" ORDER BY {_ORDER} LIMIT {size}"
+        )  # fmt: skip
+        found = [Chosen(*row) for row in rows]
+        if found:
+            yield found
+        if len(found) < size:
+            return
+        last = found[-1]
+        key = f"({last.day}, {last.team_id}, {literal(last.reason)}, {last.receipt}, {last.offset}, {last.place})"
+        after = f" AND ({_ORDER}) > {key}"
+        left = None if left is None else left - size
