@@ -244,6 +244,17 @@ def _value(raw: Raw) -> Any:
         return NumberText(bytes(raw).decode())
 
 
+def encode_any(value: Any) -> bytes:
+    """Return the JSON of what was decoded; numbers that are out of any range are as they came."""
+    return msgspec.json.encode(value, enc_hook=_number)
+
+
+def _number(value: Any) -> Raw:
+    if isinstance(value, NumberText):
+        return Raw(value.encode())
+    raise NotImplementedError(f"a {type(value).__name__} was not decoded from JSON")
+
+
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.S)
 
 

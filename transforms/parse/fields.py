@@ -11,7 +11,7 @@ from schemas.event import PersonMode
 from schemas.limits import MAX_ACCEPTED_DISTINCT_ID, MAX_DEPTH, MAX_TOKEN_BYTES
 from schemas.reasons import Reason
 from transforms.escapes import mend_escapes
-from transforms.parse.decode import NOTHING, Fields, Properties, is_deep
+from transforms.parse.decode import NOTHING, Fields, Properties, encode_any, is_deep
 
 CUT = 200  # characters of a value that a message shows
 
@@ -84,7 +84,7 @@ def distinct_id(value: Any) -> str:
     """
     if value is None:
         raise Rejected(Reason.MISSING_DISTINCT_ID, "distinct_id is missing")
-    text = clean(value if isinstance(value, str) else msgspec.json.encode(value).decode())
+    text = clean(str(value) if isinstance(value, str) else msgspec.json.encode(value).decode())
     if not text or text.isspace():
         raise Rejected(Reason.MISSING_DISTINCT_ID, "distinct_id is blank")
     if len(text) > MAX_ACCEPTED_DISTINCT_ID:
@@ -190,7 +190,7 @@ def with_top_level(raw: bytes, fields: Fields, known: Properties) -> bytes:
             else:
                 raw = _merged(raw, name, bytes(theirs))
     if fields.ip is not None and known.ip is NOTHING:
-        added["$ip"] = msgspec.json.encode(fields.ip)
+        added["$ip"] = encode_any(fields.ip)
     if not added:
         return raw
     inside = b",".join(b'"%s":%s' % (name.encode(), mend_escapes(value)) for name, value in added.items())

@@ -21,6 +21,7 @@ from transforms.parse.decode import (
     Shallow,
     copied_of,
     elements,
+    encode_any,
     envelope_of,
     fields_of,
     properties_of,
@@ -80,7 +81,7 @@ class _Message:
             "$ignore_sent_at": envelope.ignore_sent_at,
             "historical_migration": envelope.historical_migration,
         }
-        head = msgspec.json.encode({name: value for name, value in known.items() if value is not None})
+        head = encode_any({name: value for name, value in known.items() if value is not None})
         return head[:-1] + (b"," if len(head) > 2 else b"") + b'"batch":[' + raw + b"]}"
 
 

@@ -6,11 +6,13 @@ import json
 import tracemalloc
 import zlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import Rejected
+from schemas.event import Batch
 from schemas.limits import MAX_BATCH_EVENTS, MAX_BODY_BYTES, MAX_DEPTH
 from tests.transforms.parse.helpers import event_of, letter_of, message, parse
 from transforms.parse.body import inflate
@@ -152,6 +154,15 @@ def test_numbers_out_of_range() -> None:
     assert event_of(message().replace(b'"d"', b"1e400")).distinct_id == "1e400"
     assert event_of(message().replace(b'"d"', b"9" * 70)).distinct_id == "9" * 70
     assert letter_of(message().replace(b'"e"', b"1e400")).reason == "schema_validation_failed"
+    assert event_of(message(ip=5).replace(b'"ip": 5', b'"ip": 1e400')).properties == b'{"$ip":1e400}'
+    assert letter_of(b'{"api_key":"phc_a","sent_at":1e400,"batch":[5]}').body == b'{"api_key":"phc_a","sent_at":1e400,"batch":[5]}'
+
+
+@pytest.mark.parametrize("field", ["event", "distinct_id", "timestamp", "ip", "token", "sent_at", "offset", "uuid"])
+def test_what_had_numbers_out_of_range_can_be_sent_to_the_next_step(field: str) -> None:
+    payload = message(**{field: 5}).replace(b": 5,", b": -1e400,").replace(b": 5}", b": -1e400}")
+    batch, _ = parse(payload, b'{"sent_at": 1e400, "batch": [' + payload + b"]}")
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(batch), type=Batch) == batch
 
 
 def test_of_duplicate_keys_the_last_counts() -> None:
