@@ -18,8 +18,8 @@ from transforms.pace import at_once
 from transforms.parse.rules import parse_messages
 from transforms.receipts import OpenReceipts
 
-# At a rate, letters go in pages of a second, and are stored every ten seconds.
-PAGE_SECONDS, INSERT_SECONDS = 1.0, 10.0
+# At a rate, letters go in pages of a second, and are stored every five.
+PAGE_SECONDS, INSERT_SECONDS = 1.0, 5.0
 
 
 @dataclass(frozen=True)
