@@ -133,15 +133,20 @@ def show(client: BodyReader, selection: Selection, limit: int, width: int) -> li
 
 def _letter(values: Iterable[Any], width: int) -> Letter:
     *others, start = values
-    texts: list[Any] = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in others]
+    texts: list[Any] = [printable(value.decode(errors="replace")) if isinstance(value, bytes) else value for value in others]
     return Letter(*[*texts, shown(start, width)])
 
 
 def shown(body: bytes, width: int) -> str:
     """Return a body as a line that a terminal can show: inflated, what cannot be printed escaped, and cut to `width` characters."""
     text = inflated(body, 4 * width)[: 4 * width].decode(errors="backslashreplace")
-    line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[: width + 1])
+    line = printable(text[: width + 1])
     return line if len(line) <= width else line[: max(0, width - 3)] + "..."
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, without what a terminal would obey."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def inflated(body: bytes, limit: int) -> bytes:

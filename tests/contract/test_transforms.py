@@ -21,6 +21,7 @@ from transforms import coders  # noqa: F401
 from transforms.dedupe import DropDuplicates
 from transforms.io.clickhouse import close_all, shared
 from transforms.io.files import ReadFiles
+from transforms.io.letters import Page, ReadLetters
 from transforms.io.migrate import migrate
 from transforms.io.registry import FileRegistry, OpenRegistry
 from transforms.limits import EnforceLimits
@@ -140,6 +141,15 @@ def test_read_files_keeps_to_the_same(tmp_path: Path) -> None:
     assert {"Read/Patterns", "Read/PlanRanges", "Read/SpreadRanges", "Read/ReadRanges"} <= found
 
 
+def test_read_letters_keeps_to_the_same(sink: str) -> None:
+    transform = ReadLetters(sink, RUN, [Page(7, 0, 4)], rate=2.0)
+    assert vars(pickler.loads(pickler.dumps(transform))) == vars(transform)
+    with beam.Pipeline(FnApiRunner(), PipelineOptions([])) as pipeline:
+        assert_that(pipeline | "Read" >> ReadLetters(sink, RUN, []), equal_to([]))
+    found = {each.unique_name for each in pipeline.to_runner_api().components.transforms.values()}
+    assert {"Read/Pages", "Read/ReadPages"} <= found
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -150,6 +160,7 @@ def test_read_files_keeps_to_the_same(tmp_path: Path) -> None:
         lambda: EnforceLimits(OpenRegistry(), "chdb:x", RUN, refresh=0),
         lambda: ReadFiles([], RUN, NOW, range_bytes=0),
         lambda: AcknowledgeReceipts(Ledger("chdb:x", RUN), shards=0),
+        lambda: ReadLetters("chdb:x", RUN, [], rate=0),
     ],
 )
 def test_a_wrong_argument_is_refused_when_it_is_given(make: Callable[[], beam.PTransform]) -> None:

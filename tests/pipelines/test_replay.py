@@ -25,6 +25,7 @@ from runners.replay import Replayed, run_replay
 from schemas.errors import ConfigError
 from transforms.io.clickhouse import Client, close_all, shared
 from transforms.io.letters import Selection
+from transforms.io.letters.pages import read_page
 from transforms.io.migrate import migrate
 from transforms.io.registry import FileRegistry
 
@@ -78,7 +79,9 @@ class Place:
         """The audit balances, and the letters of each receipt are what it has rejected."""
         result = audit(self.client)
         assert result.balanced, [*map(str, result.differences)]
-        rejected = self.client.rows("SELECT receipt, sum(count) FROM outcomes FINAL WHERE outcome = 'rejected' GROUP BY receipt ORDER BY receipt")
+        rejected = self.client.rows(
+            "SELECT receipt, sum(count) FROM outcomes FINAL WHERE outcome = 'rejected' GROUP BY receipt ORDER BY receipt"
+        )
         assert self.client.rows("SELECT _receipt, count() FROM dead_letters FINAL GROUP BY _receipt ORDER BY _receipt") == rejected
 
 
@@ -189,7 +192,13 @@ def test_a_body_that_was_rejected_as_a_whole_becomes_its_events(place: Place) ->
     place.assert_balanced()
 
 
-RUBBISH = [b"\xff\xfe{", b"{\x00}", b'{"event": "e", "distinct_id": "\xed\xa0\x80", "token": "phc_a"}', gzip.compress(b"{}")[:-3], b"nonsense"]
+RUBBISH = [
+    b"\xff\xfe{",
+    b"{\x00}",
+    b'{"event": "e", "distinct_id": "\xed\xa0\x80", "token": "phc_a"}',
+    gzip.compress(b"{}")[:-3],
+    b"nonsense",
+]
 
 
 def test_rubbish_survives_every_attempt_byte_for_byte(place: Place) -> None:
@@ -200,7 +209,9 @@ def test_rubbish_survives_every_attempt_byte_for_byte(place: Place) -> None:
         assert Counter(columns["body"]) == Counter(kept)
         place.replay()
     assert place.statuses() == {"replayed": 1, "failed_again": 3 * len(kept), "waiting": len(kept)}
-    assert place.client.rows("SELECT uniqExact(origin_receipt, origin_offset) FROM letters WHERE reason = 'malformed_body'") == [(len(kept),)]
+    assert place.client.rows("SELECT uniqExact(origin_receipt, origin_offset) FROM letters WHERE reason = 'malformed_body'") == [
+        (len(kept),)
+    ]
     place.assert_balanced()
 
 
@@ -226,7 +237,10 @@ def test_at_a_rate_letters_go_in_small_pages(place: Place) -> None:
 
 def test_a_dry_run_says_what_then_happens_and_writes_nothing(place: Place) -> None:
     place.ingest(lines(place, [*BODIES, *RUBBISH, body(20, token="phc_unknown")]), place.wrong)
-    tables = [row[0] for row in place.client.rows("SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'")]
+    tables = [
+        row[0]
+        for row in place.client.rows("SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'")
+    ]
     assert {"replays", "dead_letters", "events", "receipts", "ingestion_warnings"} <= set(tables)
 
     def sizes() -> list[Any]:
@@ -246,10 +260,7 @@ def test_a_dry_run_says_what_then_happens_and_writes_nothing(place: Place) -> No
 def test_a_replay_that_died_is_no_difference_and_its_letters_still_wait(place: Place) -> None:
     place.ingest(lines(place, BODIES), place.wrong)
     job = prepare(PipelineOptions([], sink=place.sink, teams=place.right), Selection())
-    from transforms.io.letters.pages import read_page
-
-    place_of_first = read_page(place.client, job.store.run, job.pages[0])
-    job.store.ledger.open_stream(place_of_first)
+    job.store.ledger.open_stream(read_page(place.client, job.store.run, job.pages[0]))
     assert place.statuses() == {"waiting": 8}
     assert audit(place.client).balanced
     assert place.replay().stored == 8
@@ -279,7 +290,9 @@ subsets = st.lists(st.tuples(st.sets(st.integers(0, 9), min_size=1), st.booleans
 
 @settings(max_examples=6)
 @given(st.lists(st.sampled_from([body(1, 2), body(3), captured(5), captured(7, "phc_a"), body(2, 2)]), min_size=1, max_size=4), subsets)
-def test_any_subsets_in_any_order_give_what_the_right_registry_would_have(bodies: list[bytes], picks: list[tuple[set[int], bool, str]]) -> None:
+def test_any_subsets_in_any_order_give_what_the_right_registry_would_have(
+    bodies: list[bytes], picks: list[tuple[set[int], bool, str]]
+) -> None:
     with TemporaryDirectory() as folder:
         place = Place(Path(folder))
         source = lines(place, bodies)
