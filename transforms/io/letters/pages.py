@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+import msgspec
 import pyarrow as pa
 
 from schemas.message import Messages, Origin
@@ -120,12 +121,10 @@ def peek(client: Client, letters: Sequence[Chosen]) -> Iterator[Messages]:
     """Yield letters as messages, as a replay would read them, without a trace in the tables."""
     structure = literal("team_id Int64, reason String, _receipt UInt64, _offset UInt64, _index UInt32, replay_offset UInt64")
     for start, end in cut([letter.bytes for letter in letters], KEYS_AT_ONCE, PAGE_BYTES):
-        rows = ", ".join(
-            f"({each.team_id}, {literal(each.reason)}, {each.receipt}, {each.offset}, {each.place}, {start + place})"
-            for place, each in enumerate(letters[start:end])
-        )
-        keys = f"SELECT * FROM values({structure}, {rows})"
-        yield as_messages(client.columns(_READ.format(keys=keys)), "letters://", Page(0, start, end))
+        keys = [(each.team_id, each.reason, each.receipt, each.offset, each.place, start + n) for n, each in enumerate(letters[start:end])]
+        rows = literal(msgspec.json.encode(keys)[1:-1].decode())
+        source = f"SELECT * FROM format(JSONCompactEachRow, {structure}, {rows})"
+        yield as_messages(client.columns(_READ.format(keys=source)), "letters://", Page(0, start, end))
 
 
 def as_messages(columns: dict[str, list[Any]], source: str, page: Page) -> Messages:

@@ -107,3 +107,5 @@ def test_a_server_reads_the_same(engine_url: str) -> None:
     (page,) = plan(tables.client, RUN, Selection(where="bytes >= 0 -- all of them"))
     assert sorted(read_page(tables.client, RUN, page).payloads) == sorted(RUBBISH)
     assert page == Page(page.receipt, 0, len(RUBBISH))
+    (seen,) = (messages for some in chosen(tables.client, Selection()) for messages in peek(tables.client, some))
+    assert seen.payloads == read_page(tables.client, RUN, page).payloads
