@@ -80,7 +80,7 @@ def check_letters(client: Client) -> Finding:
     """Return how many dead letters wait, and whether they become more."""
     ((letters, hour, day, old),) = client.rows(
         "SELECT count(), countIf(inserted_at > now() - INTERVAL 1 HOUR), countIf(inserted_at > now() - INTERVAL 1 DAY),"
-        f" countIf(inserted_at < now() - INTERVAL {KEPT_DAYS - LAST_DAYS} DAY) FROM dead_letters FINAL"
+        f" countIf(inserted_at < now() - INTERVAL {KEPT_DAYS - LAST_DAYS} DAY) FROM letters WHERE status = 'waiting'"
     )
     usual = (day - hour) / 23
     what = f"{letters:,} wait; {hour:,} came in the last hour, {usual:,.0f} an hour before; {old:,} are deleted within {LAST_DAYS} days"
