@@ -30,10 +30,10 @@ class Scope(msgspec.Struct, frozen=True):
     team: int | None = None
     grace: int = 0
 
-    def condition(self, hour: str) -> str:
-        """Return a condition on `team_id` and an expression for the hour."""
-        parts = [f"toUnixTimestamp({hour}) >= {self.since // HOUR * HOUR}" if self.since is not None else ""]
-        parts.append(f"toUnixTimestamp({hour}) < {self.until // HOUR * HOUR}" if self.until is not None else "")
+    def condition(self, time: str) -> str:
+        """Return a condition on `team_id` and a column of times of arrival, or of their hours."""
+        parts = [f"{time} >= toDateTime({self.since // HOUR * HOUR}, 'UTC')" if self.since is not None else ""]
+        parts.append(f"{time} < toDateTime({self.until // HOUR * HOUR}, 'UTC')" if self.until is not None else "")
         parts.append(f"team_id = {self.team}" if self.team is not None else "")
         return " AND ".join(filter(None, parts)) or "1"
 
@@ -43,8 +43,8 @@ class Difference(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: `outcomes` (what they add up to is not what was received), `rows_missing` (stored, but not in `events`), `rows_added`
-            (in `events`, but not stored by what was acknowledged), `unknown_receipt` (rows of a receipt that was
-            never opened), or `unfinished` (a range that was opened and never acknowledged; of a stream, if a later run went past it).
+            (in `events`, but not stored by what was acknowledged), `letters_missing` (rejected, but not in `dead_letters`), `letters_added`
+            (in `dead_letters`, but not rejected by what was acknowledged), `unknown_receipt` (rows of a receipt that was never opened), or `unfinished` (a range that was opened and never acknowledged; of a stream, if a later run went past it).
         team_id, hour: whose events, and their hour of arrival, ISO 8601; None for `unfinished`.
         expected, found: numbers of events; positions for `unfinished`.
         source: what was not finished.
@@ -92,42 +92,60 @@ def audit(client: Reader, scope: Scope = Scope()) -> Audit:  # noqa: B008
     return Audit(not differences, received, stored, duplicate, limited, rejected, in_flight, differences)
 
 
-# Per receipt first: what is missing in one must not cancel what is too much in another.
-_BY_HOUR = """
-WITH ledger AS (
-    SELECT receipt, team_id, hour,
-        sumIf(count, outcome = 'received') AS received, sumIf(count, outcome = 'stored') AS stored,
-        sumIf(count, outcome = 'duplicate') AS duplicate, sumIf(count, outcome = 'limited') AS limited,
-        sumIf(count, outcome = 'rejected') AS rejected, 0 AS found
-    FROM outcomes FINAL WHERE {outcomes} GROUP BY receipt, team_id, hour
-), visible AS (
-    SELECT _receipt AS receipt, team_id, toStartOfHour(toDateTime(_timestamp, 'UTC')) AS hour,
-        0 AS received, 0 AS stored, 0 AS duplicate, 0 AS limited, 0 AS rejected, count() AS found
-    FROM events WHERE {rows} GROUP BY receipt, team_id, hour
+LETTERS_KEPT = 27  # days: `dead_letters` keeps one more
+
+# Per receipt first: what is missing in one must not cancel what is too much in another. A delivery that is doubled counts as one row, whether its
+# rows are hidden, merged away, removed, or the one that stays.
+_BY_HOUR = f"""
+WITH doubled AS (
+    SELECT _receipt, _offset, _index, team_id, toStartOfHour(toDateTime(_timestamp, 'UTC')) AS hour
+    FROM (
+        SELECT _receipt, _offset, _index, team_id, _timestamp FROM doubles WHERE {{rows}}
+        UNION ALL SELECT _receipt, _offset, _index, team_id, _timestamp FROM unchecked_doubles WHERE {{rows}}
+    ) GROUP BY _receipt, _offset, _index, team_id, hour
+), entries AS (
+    SELECT receipt, team_id, hour, outcome, toInt64(count) AS count FROM outcomes FINAL WHERE {{outcomes}}
+    UNION ALL
+    SELECT _receipt, team_id, toStartOfHour(toDateTime(_timestamp, 'UTC')) AS hour, 'found', toInt64(count())
+    FROM events WHERE {{rows}} GROUP BY _receipt, team_id, hour
+    UNION ALL
+    SELECT _receipt, team_id, hour, 'found', toInt64(count()) FROM doubled GROUP BY _receipt, team_id, hour
+    UNION ALL
+    SELECT _receipt, team_id, toStartOfHour(toDateTime(_timestamp, 'UTC')) AS hour, 'found', -toInt64(count())
+    FROM events WHERE {{rows}} AND (SELECT count() FROM doubled) > 0 AND _receipt IN (SELECT _receipt FROM doubled)
+        AND (_receipt, _offset, _index) IN (SELECT _receipt, _offset, _index FROM doubled) GROUP BY _receipt, team_id, hour
+    UNION ALL
+    SELECT _receipt, team_id, toStartOfHour(toDateTime(_timestamp, 'UTC')) AS hour, 'letters', toInt64(count())
+    FROM dead_letters FINAL WHERE {{rows}} GROUP BY _receipt, team_id, hour
 ), states AS (
-    SELECT receipt, toInt8(status) + 1 AS state FROM receipts FINAL
+    SELECT receipt, toInt8(status) + 1 AS state, written_at > now() - INTERVAL {LETTERS_KEPT} DAY AS has_letters FROM receipts FINAL
 ), sums AS (
-    SELECT receipt, team_id, hour, sum(received) AS received, sum(stored) AS stored, sum(duplicate) AS duplicate,
-        sum(limited) AS limited, sum(rejected) AS rejected, sum(found) AS found
-    FROM (SELECT * FROM ledger UNION ALL SELECT * FROM visible) GROUP BY receipt, team_id, hour
+    SELECT receipt, team_id, hour, sumIf(count, outcome = 'received') AS received, sumIf(count, outcome = 'stored') AS stored,
+        sumIf(count, outcome = 'duplicate') AS duplicate, sumIf(count, outcome = 'limited') AS limited,
+        sumIf(count, outcome = 'rejected') AS rejected, sumIf(count, outcome = 'found') AS found, sumIf(count, outcome = 'letters') AS letters
+    FROM entries GROUP BY receipt, team_id, hour
 ), sides AS (
-    SELECT *, toInt64(stored + duplicate + limited + rejected) - toInt64(received) AS excess, toInt64(found) - toInt64(stored) AS surplus
-    FROM sums
+    SELECT *, stored + duplicate + limited + rejected - received AS excess, found - stored AS surplus,
+        if(has_letters, letters - rejected, 0) AS letters_surplus
+    FROM sums LEFT JOIN states USING (receipt)
 )
 SELECT team_id, toUnixTimestamp(hour) AS seconds,
     sumIf(received, state = 2) AS r, sumIf(stored, state = 2) AS s, sumIf(duplicate, state = 2) AS d,
     sumIf(limited, state = 2) AS l, sumIf(rejected, state = 2) AS j,
     sumIf(excess, state = 2 AND excess < 0) AS unreported, sumIf(excess, state = 2 AND excess > 0) AS overreported,
     sumIf(surplus, state = 2 AND surplus < 0) AS missing, sumIf(surplus, state = 2 AND surplus > 0) AS added,
-    sumIf(found, state = 0) AS unknown
-FROM sides LEFT JOIN states USING (receipt)
+    sumIf(found, state = 0) AS unknown,
+    sumIf(letters_surplus, state = 2 AND letters_surplus < 0) AS letters_missing,
+    sumIf(letters_surplus, state = 2 AND letters_surplus > 0) AS letters_added
+FROM sides
 GROUP BY team_id, seconds ORDER BY seconds, team_id
+SETTINGS join_use_nulls = 0
 """
 
 
 def _of_hour(
-    team: int, seconds: int, received: int, stored: int, _duplicate: int, _limited: int, _rejected: int,
-    unreported: int, overreported: int, missing: int, added: int, unknown: int,
+    team: int, seconds: int, received: int, stored: int, _duplicate: int, _limited: int, rejected: int,
+    unreported: int, overreported: int, missing: int, added: int, unknown: int, letters_missing: int, letters_added: int,
 ) -> Iterator[Difference]:  # fmt: skip
     hour = datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
     for difference in filter(None, (unreported, overreported)):
@@ -136,6 +154,10 @@ def _of_hour(
         yield Difference("rows_missing", team, hour, stored, stored + missing)
     if added:
         yield Difference("rows_added", team, hour, stored, stored + added)
+    if letters_missing:
+        yield Difference("letters_missing", team, hour, rejected, rejected + letters_missing)
+    if letters_added:
+        yield Difference("letters_added", team, hour, rejected, rejected + letters_added)
     if unknown:
         yield Difference("unknown_receipt", team, hour, 0, unknown)
 
