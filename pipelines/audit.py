@@ -43,8 +43,9 @@ class Difference(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: `outcomes` (what they add up to is not what was received), `rows_missing` (stored, but not in `events`), `rows_added`
-            (in `events`, but not stored by what was acknowledged), `letters_missing` (rejected, but not in `dead_letters`), `letters_added`
-            (in `dead_letters`, but not rejected by what was acknowledged), `unknown_receipt` (rows of a receipt that was never opened), or `unfinished` (a range that was opened and never acknowledged; of a stream, if a later run went past it).
+            (in `events`, but not stored by what was acknowledged), `letters_missing` and `letters_added` (the same of rejected events and
+            `dead_letters`), `unknown_receipt` (rows of a receipt that was never opened), or `unfinished` (a range that was opened and never
+            acknowledged; of a stream, if a later run went past it).
         team_id, hour: whose events, and their hour of arrival, ISO 8601; None for `unfinished`.
         expected, found: numbers of events; positions for `unfinished`.
         source: what was not finished.
@@ -94,8 +95,8 @@ def audit(client: Reader, scope: Scope = Scope()) -> Audit:  # noqa: B008
 
 LETTERS_KEPT = 27  # days: `dead_letters` keeps one more
 
-# Per receipt first: what is missing in one must not cancel what is too much in another. A delivery that is doubled counts as one row, whether its
-# rows are hidden, merged away, removed, or the one that stays.
+# Per receipt first: what is missing in one must not cancel what is too much in another. A delivery that is doubled counts as one row,
+# whether its rows are hidden, merged away, removed, or the one that stays.
 _BY_HOUR = f"""
 WITH doubled AS (
     SELECT _receipt, _offset, _index, team_id, toStartOfHour(toDateTime(_timestamp, 'UTC')) AS hour
@@ -122,7 +123,8 @@ WITH doubled AS (
 ), sums AS (
     SELECT receipt, team_id, hour, sumIf(count, outcome = 'received') AS received, sumIf(count, outcome = 'stored') AS stored,
         sumIf(count, outcome = 'duplicate') AS duplicate, sumIf(count, outcome = 'limited') AS limited,
-        sumIf(count, outcome = 'rejected') AS rejected, sumIf(count, outcome = 'found') AS found, sumIf(count, outcome = 'letters') AS letters
+        sumIf(count, outcome = 'rejected') AS rejected, sumIf(count, outcome = 'letters') AS letters,
+        sumIf(count, outcome = 'found') AS found
     FROM entries GROUP BY receipt, team_id, hour
 ), sides AS (
     SELECT *, stored + duplicate + limited + rejected - received AS excess, found - stored AS surplus,

@@ -15,6 +15,7 @@ OVERLAP = 600
 # A row may become visible so many seconds after its inserted_at.
 MARGIN = 600
 FULL_EVERY = 86_400  # seconds
+SECOND = 1_000_000  # microseconds, which moments are counted in
 # Of `event_ids`, whose ids are held at once. One takes about 50 bytes.
 ROWS_AT_ONCE = 4_000_000
 
@@ -41,8 +42,9 @@ class Summary(msgspec.Struct):
     Attributes:
         full: whether it looked at all that arrived in the last 8 days, and not only at what was stored since the last run.
         rows: of `event_ids` or `unchecked_ids` that were looked at.
-        found: doubles, of which rows of `events` were removed; the table may have merged some of them away by itself.
-        causes: doubles by cause; of a dry run those that were unchecked.
+        found: doubles.
+        removed: rows of `events` that were deleted; the table may have merged some away by itself.
+        causes: doubles by cause; of a full dry run only those of which a row is new.
         alarms: what endangers the promise of unique ids, and what to do about it.
         dry_run: whether nothing was changed.
     """
@@ -74,25 +76,25 @@ def compact(client: Client, full: bool = False, dry_run: bool = False, progress:
         Unavailable: the server does not answer.
     """
     began = monotonic()
-    started, last_full = client.rows(
-        "SELECT toUnixTimestamp64Micro(now64(6)), toUnixTimestamp64Micro(maxIf(started_at, full)) FROM compactions"
-    )[0]
-    summary = Summary(full=full or started - last_full >= FULL_EVERY * 1_000_000, dry_run=dry_run)
+    started, last_full = client.rows(_CLOCKS)[0]
+    summary = Summary(full=full or started - last_full >= FULL_EVERY * SECOND, dry_run=dry_run)
     days = _days(client, last_full) if summary.full else []
     if days:
         _look_at(client, days, summary, progress)
     else:
         summary.rows = _one(client, "SELECT count() FROM unchecked_ids")
     summary.causes = _causes(client)
-    if not dry_run:
-        summary.found = sum(summary.causes.values())
-        summary.alarms += _distant(client, summary.found)
-        _remove(client, summary)
-        summary.alarms += _unlisted(client, days, started) + _late(started, last_full, summary.found)
-        _finish(client, started, summary)
     summary.found = max(summary.found, sum(summary.causes.values()))
+    if not dry_run:
+        summary.alarms = _distant(client, summary.found) + _late(started, last_full, summary.found)
+        _remove(client, summary)
+        summary.alarms += _unlisted(client, days, started)
+        _finish(client, started, summary)
     summary.seconds = round(monotonic() - began, 3)
     return summary
+
+
+_CLOCKS = "SELECT toUnixTimestamp64Micro(now64(6)), toUnixTimestamp64Micro(maxIf(started_at, full)) FROM compactions"
 
 
 # Looking.
@@ -134,7 +136,7 @@ def _ranges(rows: int) -> Iterator[tuple[int, int]]:
 
 
 # The doubles among what is listed, with their causes. A run's id says when it started, and its receipts when it was last heard of.
-_JUDGED = f"""
+_JUDGED = """
 WITH origins AS (
     SELECT receipt, any(source) AS source, any(run) AS run FROM receipts
     WHERE receipt IN (SELECT arrayJoin([_receipt, kept.2]) FROM unchecked_doubles) GROUP BY receipt
@@ -169,8 +171,8 @@ def _distant(client: Client, found: int) -> list[str]:
         client,
         f"SELECT count() FROM unchecked_doubles AS later INNER JOIN (SELECT DISTINCT ({_IDENTITY}) AS kept, _timestamp FROM unchecked_ids"
         f" WHERE ({_IDENTITY}) IN (SELECT kept FROM unchecked_doubles)) AS first USING (kept)"
-        f" WHERE dateDiff('second', kept.1, later.inserted_at) > {OVERLAP}"
-        f" AND abs(dateDiff('second', first._timestamp, later._timestamp)) <= {WINDOW_DAYS * 86_400}",
+        f" WHERE dateDiff('microsecond', kept.1, later.inserted_at) > {OVERLAP * SECOND}"
+        f" AND abs(dateDiff('microsecond', first._timestamp, later._timestamp)) <= {WINDOW_DAYS * 86_400 * SECOND}",
     )
     if not count:
         return []
@@ -184,7 +186,11 @@ def _distant(client: Client, found: int) -> list[str]:
 
 
 def _remove(client: Client, summary: Summary) -> None:
-    """Record what was found, and delete all that is recorded."""
+    """Record what was found, and delete all that is recorded.
+
+    Raises:
+        SluiceError: a row is left, or the row that should stay is not there.
+    """
     if summary.found:
         client.command(f"INSERT INTO doubles ({_COLUMNS}, kept, cause) SELECT {_COLUMNS}, kept, cause FROM ({_JUDGED})")
     if not _one(client, f"SELECT count() FROM {_PENDING}"):
@@ -195,24 +201,31 @@ def _remove(client: Client, summary: Summary) -> None:
     for table in ("events", "event_ids"):
         for (partition,) in client.rows(f"SELECT DISTINCT _partition_id FROM {table} WHERE {_IS_PENDING} ORDER BY 1"):
             client.command(f"DELETE FROM {table} IN PARTITION ID '{partition}' WHERE {_IS_PENDING} SETTINGS lightweight_deletes_sync = 2")
-    gone = f"({_IDENTITY}) NOT IN (SELECT {_IDENTITY} FROM events WHERE {_IS_PENDING})"
-    client.command(f"INSERT INTO doubles ({_COLUMNS}, kept, cause, found_at, removed_at) SELECT {_COLUMNS}, kept, cause, found_at, now64(6) FROM {_PENDING} AND {gone}")
+    _mark_removed(client)
     if left := _one(client, f"SELECT count() FROM {_PENDING} AND found_at < fromUnixTimestamp64Micro({recorded})"):
-        raise SluiceError(f"{left} rows of events that are doubles are still there after they were deleted: run it again; look at system.mutations")
+        raise SluiceError(
+            f"{left} rows of events that are doubles are there after they were deleted: see system.mutations, and run it again"
+        )
 
 
 def _check_kept(client: Client) -> None:
-    """Make sure that deleting leaves a row of each id.
-
-    Raises:
-        SluiceError: it would not.
-    """
-    there = f"SELECT {_IDENTITY} FROM events WHERE inserted_at IN (SELECT kept.1 FROM {_PENDING}) AND ({_IDENTITY}) IN (SELECT kept FROM {_PENDING})"
-    if lost := _one(client, f"SELECT count() FROM {_PENDING} AND kept NOT IN ({there})"):
+    """Raise if deleting would leave no row of an id."""
+    there = f"({_IDENTITY}) IN (SELECT {_IDENTITY} FROM events WHERE {_IS_PENDING})"
+    kept = f"inserted_at IN (SELECT kept.1 FROM {_PENDING}) AND ({_IDENTITY}) IN (SELECT kept FROM {_PENDING})"
+    if lost := _one(client, f"SELECT count() FROM {_PENDING} AND {there} AND kept NOT IN (SELECT {_IDENTITY} FROM events WHERE {kept})"):
         raise SluiceError(
-            f"{lost} rows of events are doubles of rows that are in event_ids and not in events: nothing was deleted."
-            " Rows that were deleted from events by hand must be deleted from event_ids and unchecked_ids too (docs/compact.md)"
+            f"{lost} rows of events are doubles of rows that event_ids has and events has not: nothing was deleted."
+            " What is deleted from events by hand must be deleted from event_ids and unchecked_ids too (docs/compact.md)"
         )
+
+
+def _mark_removed(client: Client) -> None:
+    """Mark what is gone, and not what another run has recorded meanwhile."""
+    columns = f"{_COLUMNS}, kept, cause, found_at"
+    client.command(
+        f"INSERT INTO doubles ({columns}, removed_at) SELECT {columns}, now64(6) FROM {_PENDING}"
+        f" AND ({_IDENTITY}) NOT IN (SELECT {_IDENTITY} FROM events WHERE {_IS_PENDING})"
+    )
 
 
 # Ending.
@@ -222,7 +235,7 @@ def _unlisted(client: Client, days: list[str], started: int) -> list[str]:
     """Return an alarm if `event_ids` has fewer rows of a day of arrival than `events`."""
     if not days:
         return []
-    where = f"WHERE toDate(_timestamp) IN ({', '.join(days)}) AND inserted_at < fromUnixTimestamp64Micro({started - MARGIN * 1_000_000})"
+    where = f"WHERE toDate(_timestamp) IN ({', '.join(days)}) AND inserted_at < fromUnixTimestamp64Micro({started - MARGIN * SECOND})"
     count = f"SELECT toDate(_timestamp) AS day, count() AS rows FROM {{}} {where} GROUP BY day"
     lacking = client.rows(
         f"SELECT toString(day), stored.rows - ids.rows FROM ({count.format('events')}) AS stored"
@@ -233,7 +246,7 @@ def _unlisted(client: Client, days: list[str], started: int) -> list[str]:
 
 def _late(started: int, last_full: int, found: int) -> list[str]:
     """Return an alarm if doubles could be there for longer than the window."""
-    days = (started - last_full) / 86_400_000_000
+    days = (started - last_full) / (86_400 * SECOND)
     if not found or not last_full or days <= WINDOW_DAYS:
         return []
     return [f"the last full run is {days:.0f} days ago, and there were doubles: run it at least daily"]
@@ -242,9 +255,11 @@ def _late(started: int, last_full: int, found: int) -> list[str]:
 def _finish(client: Client, started: int, summary: Summary) -> None:
     """Forget what was checked, but for what the next rows can be doubles of, and note the run."""
     if summary.found:
-        removed = f"SELECT {_IDENTITY} FROM doubles FINAL WHERE removed_at > 0 AND inserted_at >= (SELECT min(inserted_at) FROM unchecked_ids)"
+        removed = (
+            f"SELECT {_IDENTITY} FROM doubles FINAL WHERE removed_at > 0 AND inserted_at >= (SELECT min(inserted_at) FROM unchecked_ids)"
+        )
         client.command(f"ALTER TABLE unchecked_ids DELETE WHERE ({_IDENTITY}) IN ({removed}) SETTINGS mutations_sync = 2")
-    checked = f"inserted_at < fromUnixTimestamp64Micro({started - (MARGIN + OVERLAP) * 1_000_000})"
+    checked = f"inserted_at < fromUnixTimestamp64Micro({started - (MARGIN + OVERLAP) * SECOND})"
     if _one(client, f"SELECT count() FROM unchecked_ids WHERE {checked}"):
         # of another run that is at work
         others = f"SELECT arrayJoin([({_IDENTITY}), kept]) FROM unchecked_doubles"

@@ -5,6 +5,7 @@ import logging
 import click
 
 from runners.commands.audit import audit
+from runners.commands.compact import compact
 from runners.commands.demo import demo
 from runners.commands.doctor import doctor
 from runners.commands.generate import generate
@@ -25,5 +26,5 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (audit, demo, doctor, generate, ingest, letters, migrate, produce, query, replay, squash, warnings):
+for command in (audit, compact, demo, doctor, generate, ingest, letters, migrate, produce, query, replay, squash, warnings):
     main.add_command(command)

@@ -12,6 +12,7 @@ BEAM = "apache_beam"
 # What holds rules: to be read and tested without Beam, directly and through what it imports.
 RULES = (
     "pipelines.audit",
+    "pipelines.compact",
     "pipelines.doctor.server",
     "pipelines.doctor.tables",
     "pipelines.letters",

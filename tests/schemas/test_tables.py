@@ -57,7 +57,9 @@ def test_migrations_are_in_order_of_version_however_the_folder_lists_them(monkey
 
 def test_every_statement_can_be_run_twice() -> None:
     """A migration that was interrupted starts again from its beginning."""
-    repeatable = re.compile(r"INSERT INTO unchecked_ids\b|(CREATE|ALTER|DROP) .*\b(IF NOT EXISTS|IF EXISTS|OR REPLACE)\b|ALTER TABLE \w+\s+MODIFY ", re.DOTALL)
+    repeatable = re.compile(
+        r"INSERT INTO unchecked_ids\b|(CREATE|ALTER|DROP) .*\b(IF NOT EXISTS|IF EXISTS|OR REPLACE)\b|ALTER TABLE \w+\s+MODIFY ", re.DOTALL
+    )
     refused = [one for step in migrations() for one in step.statements if not repeatable.match(one)]
     assert refused == []
 
