@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install the servers that tests need and Python's packages do not bring: Debian's clickhouse-server (18.16.1), Kafka's broker (by Maven).
+# Install the servers that tests need and Python's packages do not bring: Debian's clickhouse-server (18.16.1), Kafka's broker (by Maven),
+# PostHog's client for Node (by npm).
 # Pub/Sub's emulator comes with Google's SDK: tests say so where it is missing.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -29,4 +30,14 @@ if [ ! -d "$kafka" ]; then
   part="$(mktemp -d "$cache/kafka.XXXXXX")"
   mvn -q -B -Dstyle.color=never -f "$here/java/pom.xml" dependency:copy-dependencies -DoutputDirectory="$part"
   mv -T "$part" "$kafka" 2>/dev/null || rm -rf "$part"
+fi
+
+posthog="$cache/posthog-node-5.70.0"
+if [ ! -d "$posthog" ]; then
+  command -v npm >/dev/null || { echo "tests need Node 20 or newer with npm: install it" >&2; exit 1; }
+  mkdir -p "$cache"
+  part="$(mktemp -d "$cache/posthog-node.XXXXXX")"
+  cp "$here/node/package.json" "$here/node/package-lock.json" "$part"
+  (cd "$part" && npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+  mv -T "$part" "$posthog" 2>/dev/null || rm -rf "$part"
 fi
