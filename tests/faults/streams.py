@@ -87,11 +87,13 @@ class Load:
         self.messages = summary.messages
         self.expected = set()
         self.made = 0  # events that get their uuid from us
+        self.rejected = 0
         for line in truth.read_text().splitlines()[1:]:  # the first one sums up
             row = json.loads(line)
             if row["outcome"] == "stored" and row["uuid"]:
                 self.expected.add((row["team_id"], UUID(row["uuid"])))
             self.made += row["outcome"] == "stored" and not row["uuid"]
+            self.rejected += row["outcome"] == "rejected"
 
 
 class Stream:

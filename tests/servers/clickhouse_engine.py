@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import clickhouse_driver
 
+from tests.servers.faults import Faults
 from tests.servers.process import Server
 
 _numbers = itertools.count(1)
@@ -25,11 +26,14 @@ class ClickHouseEngine(Server):
         self._user = user
         self._password = password
         self._certificate = certificate
+        self._faults_file = directory / "faults.json"
+        self.faults = Faults(self._faults_file)
 
     def command(self) -> list[str]:
         secret = [f"--user={self._user}", f"--password={self._password}"]
         tls = [f"--certificate={self._certificate}"] if self._certificate else []
-        return [sys.executable, "-m", "tests.servers.native_server", str(self.port), str(self.directory / "data"), *secret, *tls]
+        wrong = [f"--faults={self._faults_file}"]
+        return [sys.executable, "-m", "tests.servers.native_server", str(self.port), str(self.directory / "data"), *secret, *tls, *wrong]
 
     def url(self, database: str = "default", port: int | None = None) -> str:
         """Return the URL of a database, by the server's port or that of a proxy before it."""

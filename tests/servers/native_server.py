@@ -10,6 +10,8 @@ materialized views, error codes and messages. What surrounds it is not: draw no 
 - users: there is one, who may do all.
 
 Settings of a query are set for it and reset afterwards; unknown ones are ignored, as by a real server.
+
+It does wrong what a file tells it to, for as long as the file says so: `--faults FILE`, see tests/servers/faults.py.
 """
 
 import argparse
@@ -34,6 +36,7 @@ from clickhouse_driver.reader import read_binary_str, read_binary_uint8
 from clickhouse_driver.streams.native import BlockInputStream
 from clickhouse_driver.varint import read_varint
 
+from tests.servers.faults import Faults
 from transforms.io.clickhouse.native import context
 
 REVISION = 54429  # settings as strings; blocks without custom serialization
@@ -71,6 +74,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--user", default="default")
     parser.add_argument("--password", default="")
     parser.add_argument("--certificate", help="PEM file of certificate and key: speak TLS")
+    parser.add_argument("--faults", type=Path, default=Path("no faults"), help="a file that says what to do wrong")
     return parser.parse_args()
 
 
@@ -229,9 +233,10 @@ class _Query:
 class _Connection:
     """One client's connection."""
 
-    def __init__(self, client: socket.socket, engine: Engine) -> None:
+    def __init__(self, client: socket.socket, engine: Engine, faults: Faults) -> None:
         self._client = client
         self._engine = engine
+        self._faults = faults
         self._source = _Source(client)
         self._reader = self._source.reader
         self._database = ""
@@ -302,6 +307,7 @@ class _Connection:
         try:
             if query.compressed:
                 raise EngineError(UNKNOWN, "this server cannot decompress")
+            self._faults.at_statement()
             if insert := _INSERT.fullmatch(query.sql):
                 self._insert(insert[1], insert[2] or "", query)
             else:
@@ -324,8 +330,14 @@ class _Connection:
                 break
             native += raw
         if native:
+            self._hold_or_refuse(table)
             with self._engine.statement(self._database, query.settings):
                 self._engine.insert(table, columns, bytes(native))
+
+    def _hold_or_refuse(self, table: str) -> None:
+        fault = self._faults.at_insert(table)
+        if fault.refuse:
+            raise EngineError(fault.refuse, fault.text)
 
     def _send_data(self, blocks: list[bytes]) -> None:
         info = _varint(1) + b"\0" + _varint(2) + struct.pack("<i", -1) + _varint(0)
@@ -345,7 +357,7 @@ def _serve(client: socket.socket, engine: Engine, options: argparse.Namespace) -
                 tls.load_cert_chain(options.certificate)
                 client = tls.wrap_socket(client, server_side=True)
             with client:
-                _Connection(client, engine).run(options.user, options.password)
+                _Connection(client, engine, Faults(options.faults)).run(options.user, options.password)
         except (EOFError, OSError) as error:
             print(f"connection ended: {error}", file=sys.stderr, flush=True)
 

@@ -34,6 +34,11 @@ class Proxy:
         """
         self._break = (after, at, then)
 
+    def cut(self) -> None:
+        """Break all connections that there are now."""
+        for link in list(self._links):
+            link.shut()
+
     def __enter__(self) -> Self:
         self._start(self._accept)
         return self
