@@ -6,6 +6,7 @@ DEFAULTS = {
     "experiments": "use_runner_v2",
     "autoscaling_algorithm": "THROUGHPUT_BASED",
     "sdk_location": "container",
+    "no_save_main_session": "",  # the image has the code; what happens to be in the launching process is none of the workers' business
     "in_flight": "0",  # Dataflow holds back by itself
 }
 NEEDED = ("project", "region", "temp_location", "sdk_container_image")

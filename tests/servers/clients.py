@@ -1,13 +1,14 @@
 """PostHog's clients for Python and for Node, each making the same calls."""
 
 import os
-import shutil
 import subprocess
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
 from posthog import Posthog
+
+from tests.servers.process import libraries
 
 _NODE = Path(__file__).with_name("node") / "send.js"
 VERSION = "5.70.0"  # also in tests/servers/node/package.json
@@ -35,12 +36,9 @@ def send_by_python(host: str, token: str, name: str, compressed: bool, uuid: UUI
 
 def send_by_node(host: str, token: str, name: str, compressed: bool, uuid: UUID, time: datetime) -> None:
     """Make the calls in a process of Node, and wait until all is sent; see `send_by_python`."""
-    modules = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "sluice", f"posthog-node-{VERSION}", "node_modules")
-    node = shutil.which("node")
-    if node is None or not modules.is_dir():
-        raise RuntimeError("Node or posthog-node is missing: run tests/servers/install.sh")
+    modules = libraries(f"posthog-node-{VERSION}") / "node_modules"
     environment = {**os.environ, "NODE_PATH": str(modules), "EVENT_UUID": str(uuid), "EVENT_TIME": time.isoformat()}
-    command = [node, str(_NODE), host, token, name, "gzip" if compressed else "plain"]
+    command = ["node", str(_NODE), host, token, name, "gzip" if compressed else "plain"]
     subprocess.run(command, env=environment, check=True, timeout=60)
 
 

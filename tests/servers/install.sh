@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install the servers that tests need and Python's packages do not bring: Debian's clickhouse-server (18.16.1), Kafka's broker (by Maven),
-# PostHog's client for Node (by npm).
+# PostHog's client for Node (by npm), and what Beam's DataflowRunner needs to build a job (by pip, beside .venv: users without Dataflow do not have it).
 # Pub/Sub's emulator comes with Google's SDK: tests say so where it is missing.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -40,4 +40,12 @@ if [ ! -d "$posthog" ]; then
   cp "$here/node/package.json" "$here/node/package-lock.json" "$part"
   (cd "$part" && npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
   mv -T "$part" "$posthog" 2>/dev/null || rm -rf "$part"
+fi
+
+dataflow="$cache/dataflow-0.13.0"
+if [ ! -d "$dataflow" ]; then
+  mkdir -p "$cache"
+  part="$(mktemp -d "$cache/dataflow.XXXXXX")"
+  "$here/../../.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$part" -r "$here/dataflow/requirements.txt"
+  mv -T "$part" "$dataflow" 2>/dev/null || rm -rf "$part"
 fi

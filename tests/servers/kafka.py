@@ -1,14 +1,13 @@
 """The real broker: Apache Kafka in KRaft mode, one node, from the jars that tests/servers/install.sh has put into the cache."""
 
 import itertools
-import os
 import subprocess
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.servers.process import Server, free_port
+from tests.servers.process import Server, free_port, libraries
 from transforms.io.kafka.fetcher import ask
 from transforms.io.kafka.url import parse
 
@@ -52,18 +51,12 @@ rootLogger.appenderRef.c.ref=C
 """
 
 
-def jars() -> Path:
-    """Return the folder of the broker's jars."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "sluice", f"kafka-{VERSION}")
-
-
 class Kafka(Server):
     """Run a broker. What it has acknowledged is there again after it was killed and started."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        if not jars().is_dir():
-            raise RuntimeError("Kafka is missing: run tests/servers/install.sh")
+        self._jars = libraries(f"kafka-{VERSION}")
         self._config = directory / "server.properties"
         self._logging = directory / "log4j2.properties"
         self._config.write_text(_CONFIG.format(port=self.port, controller=free_port(), directory=directory))
@@ -74,7 +67,7 @@ class Kafka(Server):
 
     def _java(self) -> list[str]:
         memory = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true"]
-        return ["java", *memory, f"-Dlog4j2.configurationFile={self._logging}", "-cp", f"{jars()}/*"]
+        return ["java", *memory, f"-Dlog4j2.configurationFile={self._logging}", "-cp", f"{self._jars}/*"]
 
     def command(self) -> list[str]:
         return [*self._java(), "kafka.Kafka", str(self._config)]

@@ -21,6 +21,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def libraries(name: str) -> Path:
+    """Return a folder of what tests/servers/install.sh has put into the cache.
+
+    Raises:
+        RuntimeError: it is not there.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "sluice", name)
+    if not folder.is_dir():
+        raise RuntimeError(f"{name} is missing: run tests/servers/install.sh")
+    return folder
+
+
 def wait_until(condition: Callable[[], bool], timeout: float, what: str) -> None:
     """Return as soon as a condition holds; raise TimeoutError if it does not within `timeout` seconds."""
     deadline = time.monotonic() + timeout
