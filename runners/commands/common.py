@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from functools import wraps
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,5 +74,7 @@ def with_runner_defaults(beam_options: list[str]) -> list[str]:
     if runner == "DataflowRunner":
         if missing := [f"--{name}" for name in dataflow.NEEDED if name not in names(beam_options)]:
             raise ConfigError(f"Dataflow needs {', '.join(missing)}", "see docs/operations.md")
+        if find_spec("google.cloud.dataflow") is None:
+            raise ConfigError("Dataflow needs Google's libraries, which are not installed", "pip install 'sluice[gcp]'")
         return completed(beam_options, dataflow.DEFAULTS)
     return beam_options

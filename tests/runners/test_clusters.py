@@ -1,6 +1,7 @@
 """Flink and Dataflow: options, and the job as far as its proto. Neither is here to run it."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,14 @@ def test_dataflow_is_refused_without_what_it_needs() -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert "Dataflow needs --region, --temp_location, --sdk_container_image" in result.stderr
+
+
+def test_dataflow_is_refused_without_googles_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.cloud.dataflow", None)  # as if it were not installed
+    options = ["--runner=DataflowRunner", *(f"--{name}=x" for name in dataflow.NEEDED)]
+    result = CliRunner().invoke(main, ["ingest", "--source", "pubsub://p/s", "--sink", "chdb:nowhere", *options])
+    assert result.exit_code == 2
+    assert "pip install 'sluice[gcp]'" in result.stderr
 
 
 def test_the_job_for_flink_as_its_proto(kafka: Kafka, engine_url: str, tmp_path: Path) -> None:
