@@ -23,6 +23,7 @@ from pipelines.replay import foresee, prepare
 from runners.ingest import run_ingest
 from runners.replay import Replayed, run_replay
 from schemas.errors import ConfigError
+from tests.transforms.io.letters.tables import HOUR, NOON, Tables, letter
 from transforms.io.clickhouse import Client, close_all, shared
 from transforms.io.letters import Selection
 from transforms.io.letters.pages import read_page
@@ -215,14 +216,15 @@ def test_rubbish_survives_every_attempt_byte_for_byte(place: Place) -> None:
     place.assert_balanced()
 
 
-def test_letters_keep_the_hour_in_which_they_arrived(tmp_path: Path) -> None:
+def test_letters_keep_the_time_at_which_they_arrived(tmp_path: Path) -> None:
     place = Place(tmp_path, '[[teams]]\nid = 2\ntokens = ["phc_b"]\n[teams.limits]\nevents_per_hour = 2\n')
-    hours = [captured(10 * hour + number, now=f"2026-11-01T{hour}:30:00Z") for hour in (10, 11) for number in range(3)]
-    place.ingest(lines(place, hours), place.wrong)
+    arrivals = [NOON + hour * HOUR + number for hour in (0, 1) for number in range(3)]
+    Tables(place.sink).write([letter(n, body=body(2 * n + 1, token="phc_b"), arrival=arrival) for n, arrival in enumerate(arrivals)])
     done = place.replay()
     assert (done.stored, done.limited) == (4, 2)
-    assert place.client.rows("SELECT toString(toHour(_timestamp)), count() FROM events GROUP BY 1 ORDER BY 1") == [("10", 2), ("11", 2)]
-    place.assert_balanced()
+    stored = [row[0] for row in place.client.rows("SELECT toUnixTimestamp64Micro(_timestamp) FROM events ORDER BY 1")]
+    assert stored == [NOON, NOON + 1, NOON + HOUR, NOON + HOUR + 1]
+    assert audit(place.client).balanced
 
 
 def test_at_a_rate_letters_go_in_small_pages(place: Place) -> None:
