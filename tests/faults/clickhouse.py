@@ -11,6 +11,7 @@ from uuid import UUID
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.audit import audit
+from pipelines.compact import compact
 from pipelines.produce import messages_of, open_topic, produce
 from tests.faults.streams import Count, KafkaTopic, Load, Stream, new_tables
 from tests.servers.clickhouse_engine import ClickHouseEngine
@@ -156,6 +157,11 @@ def clickhouse_troubles(
             assert scene.stream.stop() == 0
             assert scene.letters() == load.rejected, "what was rubbish from the start"
             Count(scene.sink, load).assert_right()
+            scene.client.command("SYSTEM START MERGES events")
+            compact(scene.client)
+            assert len(scene.client.rows("SELECT 1 FROM events GROUP BY team_id, uuid HAVING count() > 1")) == 0
+            found = [{**row, "after compact": 0} for row in found]
+            assert audit(scene.client).balanced
         finally:
             scene.close()
     return found
@@ -170,7 +176,7 @@ def _row(scene: Scene, trouble: Trouble, load: Load, messages: Sequence[bytes], 
     assert now.shown == len(now.ids), "each id is shown once"
     sent = {UUID(text.decode()) for message in messages for text in _UUID.findall(message)}
     return {
-        "fault": trouble.name,
+        "what happens": f"ClickHouse: {trouble.name}",
         "sent": len(messages),
         "stored": len(now.ids - before.ids),
         "doubled": (now.rows - len(now.ids)) - (before.rows - len(before.ids)),

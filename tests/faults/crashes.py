@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from pipelines.compact import compact
 from pipelines.produce import Produced, messages_of, open_topic
 from tests.faults.crash_points import EVERY_SOURCE, FOLDER, OF_KAFKA, OF_PUBSUB, SINK, arm, has_died
 from tests.faults.streams import Count, KafkaTopic, Load, PubSubTopic, Stream, new_tables
@@ -36,6 +37,7 @@ class Crashes:
         self._messages: Iterator[bytes] = iter(messages_of([str(self.load.folder)]))
         self._topic = open_topic(broker.to)
         self._sent: set[UUID] = set()
+        self._ids: set[tuple[int, UUID]] = set()
         os.environ.update({FOLDER: str(folder), SINK: self.sink})
         self.stream = Stream(broker, self.sink, self.load.teams, folder, sluice=SLUICE)
 
@@ -51,11 +53,21 @@ class Crashes:
         began = time.monotonic()
         wait_until(self._is_done, 120, f"recovery from death at the point {point!r}")
         seconds = time.monotonic() - began
-        stored = self._stored()
-        found = {(team, uuid) for team, uuid, _ in stored}
-        rows = sum(rows for *_, rows in stored)
-        lost = len(self._due() - found)
-        return {"killed when": point, "sent": len(messages), "stored": rows, "doubled": rows - len(found), "lost": lost, "seconds": seconds}
+        before = self._ids
+        rows, doubled = self._stored(), self._doubled()
+        self._ids = set(rows)
+        client = connect(self.sink)
+        compact(client)
+        client.close()
+        return {
+            "what happens": f"{self._broker.source.partition(':')[0]}: killed, {point}",
+            "sent": len(messages),
+            "stored": len(self._ids - before),
+            "doubled": doubled,
+            "after compact": self._doubled(),
+            "lost": len(self._due() - self._ids),
+            "seconds to recover": f"{seconds:.1f}",
+        }
 
     def finish(self) -> Count:
         """Stop the stream in order; return the count of all."""
@@ -70,13 +82,17 @@ class Crashes:
         return {(team, uuid) for team, uuid in self.load.expected if uuid in self._sent}
 
     def _is_done(self) -> bool:
-        return self._due() <= {(team, uuid) for team, uuid, _ in self._stored()} and self._broker.unacknowledged() == 0
+        return self._due() <= self._stored().keys() and self._broker.unacknowledged() == 0
 
-    def _stored(self) -> list[tuple[int, UUID, int]]:
+    def _stored(self) -> dict[tuple[int, UUID], int]:
+        """Return how many rows each id has."""
         client = connect(self.sink)
         found = client.rows("SELECT team_id, uuid, count() FROM events GROUP BY team_id, uuid")
         client.close()
-        return [(int(team), UUID(str(uuid)), int(rows)) for team, uuid, rows in found]
+        return {(int(team), UUID(str(uuid))): int(rows) for team, uuid, rows in found}
+
+    def _doubled(self) -> int:
+        return sum(self._stored().values()) - len(self._stored())
 
 
 def uuid_of(message: bytes) -> str | None:

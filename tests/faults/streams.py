@@ -17,6 +17,7 @@ from google.api_core.exceptions import DeadlineExceeded
 from google.cloud.pubsub_v1 import SubscriberClient
 
 from pipelines.audit import Audit, audit
+from pipelines.compact import compact
 from pipelines.generate import Plan, generate
 from tests.servers.clickhouse_engine import ClickHouseEngine
 from tests.servers.kafka import Kafka
@@ -245,12 +246,22 @@ def chaos(
     finally:
         stream.destroy()
     count = Count(sink, load)
-    if os.environ.get("KEEP"):
-        say(f"sink {sink}")
     count.assert_right()
     assert code == 0
-    recovery = f"{max(recoveries, default=0):.1f}"
-    return {"sent": load.messages, **count.row(), "kills": len(recoveries), "seconds to recover, at most": recovery, "seed": seed}
+    client = connect(sink)
+    compact(client)
+    client.close()
+    compacted = Count(sink, load)
+    compacted.assert_right()
+    return {
+        "what happens": f"{broker.source.partition(':')[0]}: {len(recoveries)} kills at random",
+        "sent": load.messages,
+        "stored": count.rows - count.doubled,
+        "doubled": count.doubled,
+        "after compact": compacted.doubled,
+        "lost": count.lost,
+        "seconds to recover": f"{max(recoveries, default=0):.1f}",
+    }
 
 
 def _recovery(broker: Broker, engine: ClickHouseEngine, sink: str, producer: "subprocess.Popen[bytes]") -> float:
