@@ -199,13 +199,20 @@ def _remove(client: Client, summary: Summary) -> None:
     summary.removed = _one(client, f"SELECT count() FROM events WHERE {_IS_PENDING}")
     recorded = _one(client, "SELECT toUnixTimestamp64Micro(now64(6))")
     for table in ("events", "event_ids"):
-        for (partition,) in client.rows(f"SELECT DISTINCT _partition_id FROM {table} WHERE {_IS_PENDING} ORDER BY 1"):
-            client.command(f"DELETE FROM {table} IN PARTITION ID '{partition}' WHERE {_IS_PENDING} SETTINGS lightweight_deletes_sync = 2")
+        _delete(client, table)
     _mark_removed(client)
     if left := _one(client, f"SELECT count() FROM {_PENDING} AND found_at < fromUnixTimestamp64Micro({recorded})"):
         raise SluiceError(
             f"{left} rows of events that are doubles are there after they were deleted: see system.mutations, and run it again"
         )
+
+
+def _delete(client: Client, table: str) -> None:
+    """Delete what is pending, in one mutation: whatever the partition, each waits for all parts of a table."""
+    rows = client.rows(f"SELECT DISTINCT _partition_id FROM {table} WHERE {_IS_PENDING} ORDER BY 1")
+    partitions = ", ".join(f"'{partition}'" for (partition,) in rows)
+    if partitions:
+        client.command(f"DELETE FROM {table} WHERE _partition_id IN ({partitions}) AND {_IS_PENDING} SETTINGS lightweight_deletes_sync = 2")
 
 
 def _check_kept(client: Client) -> None:
@@ -222,10 +229,8 @@ def _check_kept(client: Client) -> None:
 def _mark_removed(client: Client) -> None:
     """Mark what is gone, and not what another run has recorded meanwhile."""
     columns = f"{_COLUMNS}, kept, cause, found_at"
-    client.command(
-        f"INSERT INTO doubles ({columns}, removed_at) SELECT {columns}, now64(6) FROM {_PENDING}"
-        f" AND ({_IDENTITY}) NOT IN (SELECT {_IDENTITY} FROM events WHERE {_IS_PENDING})"
-    )
+    gone = [f"({_IDENTITY}) NOT IN (SELECT {_IDENTITY} FROM {table} WHERE {_IS_PENDING})" for table in ("events", "event_ids")]
+    client.command(f"INSERT INTO doubles ({columns}, removed_at) SELECT {columns}, now64(6) FROM {_PENDING} AND {' AND '.join(gone)}")
 
 
 # Ending.

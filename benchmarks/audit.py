@@ -1,0 +1,67 @@
+"""What `audit` takes: `python -m benchmarks.audit [--rows 8000000]`, for a quarter of the rows and for all, and from these for 100 million.
+
+Rows in receipts of 2,000, of 40 teams, over a month; every receipt is one hour's and most teams'. The extrapolation is a straight line through the
+two sizes, which both times and rows of the ledger grow along. Memory is what the process takes on top at its peak.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.tables import Filled
+from benchmarks.unique import memory, reset_peak
+from pipelines.audit import Scope, audit
+from transforms.io.clickhouse import Client, close_all, shared
+from transforms.io.migrate import migrate
+
+AIM = 100_000_000
+HOUR = 3_600_000_000
+
+
+def _measure(client: Client, rows: int, scope: Scope) -> tuple[float, float, float]:
+    """Return wall seconds, CPU seconds and MiB, the best of three."""
+    taken = []
+    for _ in range(3):
+        reset_peak()
+        before, wall, cpu = memory("VmRSS"), time.perf_counter(), time.process_time()
+        result = audit(client, scope)
+        taken.append((time.perf_counter() - wall, time.process_time() - cpu, (memory("VmHWM") - before) / 1024))
+        assert result.balanced, result.differences[:3]
+        assert scope != Scope() or result.stored == rows
+    return min(taken)
+
+
+def _filled(folder: Path, rows: int) -> tuple[Client, int]:
+    client = shared(f"chdb:{folder}")
+    migrate(client)
+    end = time.time_ns() // 1000 // HOUR * HOUR
+    month = Filled(client, rows, 30, end)
+    month.fill(0, rows)
+    month.account()
+    client.command("TRUNCATE TABLE unchecked_ids")  # as after `compact`
+    return client, end
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=8_000_000)
+    rows = parser.parse_args().rows
+    print("| rows | scope | s | s of CPU | MiB on top |\n|---:|---|---:|---:|---:|")
+    whole = []
+    for count in (rows // 4, rows):
+        with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
+            client, end = _filled(Path(folder), count)
+            day = Scope(since=end // 10**6 - 86_400)
+            for name, scope in {"all": Scope(), "the last day": day, "one team": Scope(team=3)}.items():
+                taken = _measure(client, count, scope)
+                print(f"| {count:,} | {name} | {taken[0]:.2f} | {taken[1]:.2f} | {taken[2]:,.0f} |", flush=True)
+                whole += [taken] if scope == Scope() else []
+            close_all()
+    small, large = whole
+    wall, cpu, mib = (after + (after - before) / (rows - rows // 4) * (AIM - rows) for before, after in zip(small, large, strict=True))
+    print(f"| {AIM:,} | all, extrapolated | {wall:.0f} | {cpu:.0f} | {mib:,.0f} |")
+
+
+if __name__ == "__main__":
+    main()
