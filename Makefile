@@ -24,9 +24,10 @@ demo-stream: install servers ## a stream from Kafka: produced, ingested, killed,
 	$(BIN)/python -W ignore -m tests.faults.demo
 
 test: install servers ## all tests, with the real servers that they need
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
+	$(BIN)/python -m pytest tests/faults
 
-test-faults: install servers ## streams through Kafka and Pub/Sub, their processes killed at random, and the table of what was lost
+test-faults: install servers ## streams killed at random and in each state, ClickHouse in trouble, and the table of what was lost: nothing
 	$(BIN)/python -W ignore -m tests.faults $(FAULTS_ARGS)
 
 soak: install servers ## ten minutes of a stream at a steady rate: memory and latency

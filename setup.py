@@ -29,7 +29,7 @@ setup(
     extras_require={
         "gcp": ["apache-beam[gcp]"],
         "aws": ["apache-beam[aws]"],
-        "dev": ["hypothesis", "mypy", "posthog>=7", "pytest", "pytest-timeout", "ruff"],
+        "dev": ["hypothesis", "mypy", "posthog>=7", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
     },
     entry_points={"console_scripts": ["sluice = runners.cli:main"]},
 )

@@ -34,6 +34,7 @@ def crashes(broker: KafkaTopic | PubSubTopic, kind: str, engine: ClickHouseEngin
 @pytest.mark.parametrize("point", points_of("kafka"))
 def test_killed_in_each_state_of_a_batch_from_kafka(of_kafka: Crashes, point: str) -> None:
     row = of_kafka.row(point)
+    print(row)
     assert (row["lost"], row["doubled"], row["after compact"]) == (0, 0, 0), row
 
 
@@ -48,6 +49,7 @@ PUBSUB = [point for point in points_of("pubsub") if any(word in point for word i
 @pytest.mark.parametrize("point", PUBSUB)
 def test_killed_in_each_state_of_a_batch_from_pubsub(of_pubsub: Crashes, point: str) -> None:
     row = of_pubsub.row(point)
+    print(row)
     assert (row["lost"], row["doubled"], row["after compact"]) == (0, 0, 0), row
 
 
