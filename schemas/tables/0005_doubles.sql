@@ -60,7 +60,14 @@ FROM
         (inserted_at, _receipt, _offset, _index) AS place,
         min(place) OVER (PARTITION BY id) AS kept
     FROM unchecked_ids
-    WHERE key IN (SELECT key FROM unchecked_ids GROUP BY key HAVING count() > 1)
+    WHERE key IN
+    (
+        SELECT key
+        FROM unchecked_ids
+        GROUP BY key
+        HAVING count() > 1
+        SETTINGS max_bytes_before_external_group_by = 1000000000
+    )
 )
 WHERE place != kept;
 
