@@ -4,6 +4,7 @@ Flink itself is not here: the real steps, a real broker and real tables are run 
 """
 
 import random
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -23,6 +24,7 @@ from transforms.io.clickhouse import close_all, shared
 from transforms.io.kafka.source import topic_splits
 from transforms.io.migrate import migrate
 from transforms.io.registry import registry_source
+from transforms.io.streams import fetcher
 from transforms.io.streams.fetcher import Limits, Mark
 from transforms.io.streams.source import close_fetchers, fetcher_of
 from transforms.limits import transform as limits
@@ -127,8 +129,23 @@ def sink(chdb_url: str) -> Iterator[str]:
     close_all()
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_an_older_state_loses_nothing_and_doubles_nothing(seed: int, kafka: Kafka, sink: str, tmp_path: Path) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return by how many nanoseconds this process's clock is off; it may be changed at any time. ClickHouse's clock is right."""
+    off = [0]
+    for module in (resolve_persons, apply_person_properties, fetcher):
+        monkeypatch.setattr(module, "time_ns", lambda: time.time_ns() + off[0])
+    return off
+
+
+HOUR, DAY = 3_600_000_000_000, 86_400_000_000_000  # nanoseconds
+
+
+@pytest.mark.parametrize("jumps", [(0,), (-DAY, -HOUR, 0, HOUR, DAY)], ids=["a steady clock", "a clock that jumps"])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_older_state_loses_nothing_and_doubles_nothing(
+    seed: int, jumps: tuple[int, ...], clock: list[int], kafka: Kafka, sink: str, tmp_path: Path
+) -> None:
     rng = random.Random(f"rollback-{seed}")
     load, topic = Load(tmp_path, 6_000, seed), KafkaTopic(kafka)
     messages = [line for file in sorted(load.folder.glob("events-*")) for line in file.read_bytes().splitlines()]
@@ -141,6 +158,7 @@ def test_an_older_state_loses_nothing_and_doubles_nothing(seed: int, kafka: Kafk
             producer.produce(topic.to.rpartition("/")[2], message, partition=rng.randrange(PARTITIONS))
         producer.flush(30)
         sent += 300
+        clock[0] = rng.choice(jumps)
         read = runner.bundle(turn % 2, fails=rng.choice(["", "", "", "", "store", "acknowledge"]))
         match rng.randrange(8):
             case 0:
