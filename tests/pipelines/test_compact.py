@@ -338,6 +338,7 @@ EARLY, LATE = str(new_run(START)), str(new_run(START + DAY))
         (Delivery(1, 12, offset=5), "g", "both", "two_jobs"),
         (Delivery(1, 12), "", "", "unknown"),
     ],
+    ids=range(8),  # runs are named at random, and so would tests be
 )
 def test_causes(books: Books, double: Delivery, source: str, run: str, cause: str) -> None:
     books.store(Delivery(1, 11), run=EARLY)

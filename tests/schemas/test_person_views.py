@@ -3,7 +3,6 @@
 import itertools
 import json
 import random
-import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -441,13 +440,11 @@ def test_a_hundred_thousand_ids_are_merged_into_one(client: Client) -> None:
     """Once as leaves, which are attached; once with a second target each."""
     ids = [f"anonymous-{one}" for one in range(100_000)]
     insert(client, [Fact(1, one, LINK, 1, "", "user") for one in ids] + [Fact(1, "user", FIRST_SEEN, 1)])
-    started = time.monotonic()
     one_person = [(uuid5(NAMESPACE, "1:user"), 100_001)]
     assert client.rows("SELECT person_id, count() FROM person_distinct_ids GROUP BY ALL") == one_person
     assert [row[1] for row in persons(client)] == [one_person[0][0]]
     insert(client, [Fact(1, one, FORCED, 1, "zzz") for one in ids])
     assert client.rows("SELECT person_id, count() FROM person_distinct_ids GROUP BY ALL") == [(one_person[0][0], 100_002)]
-    assert time.monotonic() - started < 30
 
 
 def insert_groups(client: Client, facts: list[tuple[int, str, str, int, str, int, str]]) -> None:
