@@ -13,6 +13,13 @@ from tests.servers.pubsub import PubSub
 from transforms.io.clickhouse import close_all
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_open() -> Iterator[None]:
+    """Close the embedded database after each module: a process has one open, and which module comes next is not said."""
+    yield
+    close_all()
+
+
 @pytest.fixture
 def chdb_url(tmp_path: Path) -> Iterator[str]:
     """Return the URL of an empty embedded database. A process has one open at a time: use `shared`, or close what you `connect`."""
