@@ -59,7 +59,7 @@ def _of_broker(kind: str, place: Path, asked: argparse.Namespace) -> Iterator[Ro
             crashes.stream.destroy()
         if isinstance(server, Kafka):
             (place / "troubles").mkdir()
-            yield from clickhouse_troubles(server, engine, place / "troubles", events=2_000, seconds=20)
+            yield from clickhouse_troubles(server, engine, place / "troubles", events=1_000, seconds=10)
 
 
 def _topic(server: Kafka | PubSub) -> KafkaTopic | PubSubTopic:

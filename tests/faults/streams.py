@@ -242,6 +242,7 @@ def chaos(
         producer.wait(300)
         wait_until(lambda: stored(engine, sink) >= len(load.expected) + load.made, 180, "all rows")
         wait_until(lambda: broker.unacknowledged() == 0, 120, "all acknowledgements")
+        wait_until(lambda: "worker" in stream.children(), 60, "a supervisor that can be asked to stop")
         code = stream.stop()
     finally:
         stream.destroy()
