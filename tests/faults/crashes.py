@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from pipelines.compact import compact
-from pipelines.produce import Produced, messages_of, open_topic
+from pipelines.produce import messages_of, open_topic, produce
 from tests.faults.crash_points import EVERY_SOURCE, FOLDER, OF_KAFKA, OF_PUBSUB, SINK, arm, has_died
-from tests.faults.streams import Count, KafkaTopic, Load, PubSubTopic, Stream, new_tables
+from tests.faults.streams import Count, KafkaTopic, Load, PubSubTopic, Stream, compact_tables, new_tables
 from tests.servers.clickhouse_engine import ClickHouseEngine
 from tests.servers.process import wait_until
 from transforms.io.clickhouse import connect
@@ -45,35 +44,29 @@ class Crashes:
         """Kill the stream at a point, wait until all is stored and acknowledged, and count."""
         arm(self._folder, point)
         messages = list(islice(self._messages, MESSAGES))
-        for message in messages:
-            self._topic.send(message)
-        self._topic.flush(Produced())
+        produce(messages, self._topic)
         self._sent.update(UUID(found) for message in messages if (found := uuid_of(message)))
         wait_until(lambda: has_died(self._folder), 60, f"death at the point {point!r}")
         began = time.monotonic()
         wait_until(self._is_done, 120, f"recovery from death at the point {point!r}")
         seconds = time.monotonic() - began
         before = self._ids
-        rows, doubled = self._stored(), self._doubled()
+        rows = self._stored()
         self._ids = set(rows)
-        client = connect(self.sink)
-        compact(client)
-        client.close()
+        compact_tables(self.sink)
         return {
             "what happens": f"{self._broker.source.partition(':')[0]}: killed, {point}",
             "sent": len(messages),
             "stored": len(self._ids - before),
-            "doubled": doubled,
-            "after compact": self._doubled(),
+            "doubled": doubled(rows),
+            "after compact": doubled(self._stored()),
             "lost": len(self._due() - self._ids),
             "seconds to recover": f"{seconds:.1f}",
         }
 
     def finish(self) -> Count:
         """Stop the stream in order; return the count of all."""
-        for message in self._messages:
-            self._topic.send(message)
-        self._topic.flush(Produced())
+        produce(self._messages, self._topic)
         wait_until(lambda: self._is_done() and len(self._stored()) >= len(self.load.expected) + self.load.made, 120, "the rest")
         assert self.stream.stop() == 0
         return Count(self.sink, self.load)
@@ -91,8 +84,10 @@ class Crashes:
         client.close()
         return {(int(team), UUID(str(uuid))): int(rows) for team, uuid, rows in found}
 
-    def _doubled(self) -> int:
-        return sum(self._stored().values()) - len(self._stored())
+
+def doubled(rows: dict[tuple[int, UUID], int]) -> int:
+    """Return how many rows there are beside one for each id."""
+    return sum(rows.values()) - len(rows)
 
 
 def uuid_of(message: bytes) -> str | None:

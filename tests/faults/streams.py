@@ -17,7 +17,7 @@ from google.api_core.exceptions import DeadlineExceeded
 from google.cloud.pubsub_v1 import SubscriberClient
 
 from pipelines.audit import Audit, audit
-from pipelines.compact import compact
+from pipelines.compact import Summary, compact
 from pipelines.generate import Plan, generate
 from tests.servers.clickhouse_engine import ClickHouseEngine
 from tests.servers.kafka import Kafka
@@ -206,6 +206,14 @@ def new_tables(engine: ClickHouseEngine) -> str:
     return url
 
 
+def compact_tables(sink: str) -> Summary:
+    """Run `sluice compact`; return what it did."""
+    client = connect(sink)
+    found = compact(client)
+    client.close()
+    return found
+
+
 def chaos(
     broker: Broker,
     engine: ClickHouseEngine,
@@ -249,9 +257,7 @@ def chaos(
     count = Count(sink, load)
     count.assert_right()
     assert code == 0
-    client = connect(sink)
-    compact(client)
-    client.close()
+    compact_tables(sink)
     compacted = Count(sink, load)
     compacted.assert_right()
     return {

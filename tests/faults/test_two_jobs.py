@@ -3,9 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from pipelines.compact import compact
 from pipelines.produce import messages_of, open_topic, produce
-from tests.faults.streams import SLUICE, Count, KafkaTopic, Load, Stream, new_tables
+from tests.faults.streams import SLUICE, Count, KafkaTopic, Load, Stream, compact_tables, new_tables
 from tests.servers.clickhouse_engine import ClickHouseEngine
 from tests.servers.kafka import Kafka
 from tests.servers.process import wait_until
@@ -17,9 +16,7 @@ def assert_once(sink: str, load: Load) -> None:
     before = Count(sink, load)
     print(before.row())
     before.assert_right()
-    client = connect(sink)
-    found = compact(client)
-    client.close()
+    found = compact_tables(sink)
     assert found.alarms == []
     assert set(found.causes) <= {"two_jobs", "redelivered"}
     assert found.found == before.doubled
