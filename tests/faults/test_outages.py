@@ -11,7 +11,6 @@ from tests.faults.streams import SLUICE, Count, KafkaTopic, Load, Stream, new_ta
 from tests.servers.clickhouse_engine import ClickHouseEngine
 from tests.servers.kafka import Kafka
 from tests.servers.process import wait_until
-from transforms.io.clickhouse import connect
 
 AWAY_SECONDS = 60
 RATE = 500
@@ -56,13 +55,6 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     found.close()
 
 
-def dead_letters(sink: str) -> int:
-    client = connect(sink)
-    ((count,),) = client.rows("SELECT count() FROM dead_letters FINAL")
-    client.close()
-    return int(count)
-
-
 @pytest.mark.timeout(600)
 def test_clickhouse_is_away_for_a_minute_and_the_broker_dies_meanwhile(scene: Scene) -> None:
     scene.engine.kill()
@@ -73,7 +65,8 @@ def test_clickhouse_is_away_for_a_minute_and_the_broker_dies_meanwhile(scene: Sc
     scene.engine.start()
     count = scene.finish()
     count.assert_right()
-    assert count.audit.rejected == dead_letters(scene.sink) < 100, "those that were rubbish from the start"
+    # The audit has seen that each has its dead letter; an attempt that came to no end may have left another (docs/letters.md).
+    assert count.audit.rejected == scene.load.rejected > 0, "those that were rubbish from the start"
 
 
 @pytest.mark.timeout(600)
