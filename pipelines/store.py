@@ -18,6 +18,7 @@ from transforms.io.clickhouse import shared
 from transforms.io.migrate import require_schema
 from transforms.io.registry import RegistrySource, registry_source
 from transforms.limits import EnforceLimits
+from transforms.one_process import InOneProcess
 from transforms.parse import ParseEvents
 from transforms.persons import ApplyPersonProperties, ResolvePersons
 from transforms.receipts import AcknowledgeReceipts, Ledger
@@ -26,7 +27,7 @@ from transforms.sink import StoreUnique
 
 DEFAULT_SHARDS = 16
 EMBEDDED_SHARDS = 1  # one process has all of them: then larger batches are cheaper
-MAX_ROWS = 32_000  # of an insert
+MAX_ROWS = 64_000  # of an insert: half of it costs a tenth more, twice as much 700 MiB more
 
 
 class StoreOptions(PipelineOptions):
@@ -37,6 +38,11 @@ class StoreOptions(PipelineOptions):
         parser.add_argument("--sink", help="chdb:PATH, or clickhouse://user:password@host:port/database?secure=true")
         parser.add_argument("--teams", help="the team registry's file, or open; open is the default with chdb:")
         parser.add_argument("--shards", type=int, help="shards of ids: a power of two up to 256; 1 with chdb:, else 16")
+        parser.add_argument(
+            "--one_process",
+            action="store_true",
+            help="call keyed steps one after the other, without the runner's shuffle and state; as streams on this machine do",
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Store:
     Attributes:
         run: the run's UUIDv7.
         sink: the ClickHouse URL.
+        one_process: whether one process does all the work, and no bundle is run again.
         max_rows: of an insert.
     """
 
@@ -53,6 +60,7 @@ class Store:
     sink: str
     registry: RegistrySource
     shards: int
+    one_process: bool = False
     max_rows: int = MAX_ROWS
 
     @property
@@ -83,7 +91,7 @@ def prepare_store(options: PipelineOptions) -> Store:
     registry = registry_source(teams)
     require_schema(client)
     shards = asked.shards or (EMBEDDED_SHARDS if client.embedded else DEFAULT_SHARDS)
-    return Store(new_run(time_ns() // 1000), asked.sink, registry, shards)
+    return Store(new_run(time_ns() // 1000), asked.sink, registry, shards, asked.one_process)
 
 
 class Read(Protocol):
@@ -96,18 +104,22 @@ class Read(Protocol):
 def store_events(read: Read, store: Store, breaker: BreakerAt | None = None) -> None:
     """Add the steps from messages to tables, and the accounting; of a stream also its breaker.
 
-    The embedded sink lives and dies with the process that runs the graph, and so does its runner's state: a log of the
-    shards beside it would cost memory and save nothing.
+    Where one process does all, its runner's state lives and dies with what the process knows: a log of the shards there would cost
+    memory and save nothing.
     """
     run, sink, shards = str(store.run), store.sink, store.shards
-    log = not shared(sink).embedded
+    log = not (shared(sink).embedded or store.one_process)
 
     # Events
     parsed = read.messages | "ParseEvents" >> ParseEvents(store.registry, breaker)
     limited = parsed.batches | "EnforceLimits" >> EnforceLimits(store.registry, sink, run)
-    resolved = limited | "ResolvePersons" >> ResolvePersons(sink, run, shards, log)
-    complete = resolved | "ApplyPersonProperties" >> ApplyPersonProperties(sink, run, shards, log)
-    stored = complete | "StoreUnique" >> StoreUnique(sink, run, shards, log, store.max_rows)
+    resolve = ResolvePersons(sink, run, shards, log)
+    apply = ApplyPersonProperties(sink, run, shards, log)
+    write = StoreUnique(sink, run, shards, log, store.max_rows)
+    if store.one_process:
+        stored = limited | "InOneProcess" >> InOneProcess([resolve, apply, write], run)
+    else:
+        stored = limited | "ResolvePersons" >> resolve | "ApplyPersonProperties" >> apply | "StoreUnique" >> write
     # Accounting
     reports = (read.reports, parsed.reports, stored) | "Reports" >> beam.Flatten()
     reports | "AcknowledgeReceipts" >> AcknowledgeReceipts(store.ledger)

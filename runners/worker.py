@@ -66,7 +66,7 @@ def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> NoRe
     with prism() as (endpoint, runner):
         if not ours["sink"].startswith("chdb:"):
             ours["shards"] = ours["shards"] or SHARDS
-        options = PipelineOptions([*OPTIONS, f"--job_endpoint={endpoint}", *others], **ours)
+        options = PipelineOptions([*OPTIONS, f"--job_endpoint={endpoint}", *others], one_process=True, **ours)
         job = prepare(options)
         pipeline = beam.Pipeline(options=options)
         ingest(pipeline, job)

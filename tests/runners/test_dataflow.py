@@ -38,7 +38,6 @@ STEPS = STATEFUL | {
     "ResolvePersons/SplitById",
     "ApplyPersonProperties/SplitByPerson",
     "StoreUnique/SplitByShard",
-    "StoreUnique/SplitByShard/SplitByShard",
     "AcknowledgeReceipts/KeyByShard",
 }
 

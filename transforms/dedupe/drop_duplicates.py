@@ -10,7 +10,7 @@ from apache_beam.transforms.userstate import AccumulatingRuntimeState, ReadModif
 
 from schemas.event import Batch
 from transforms.dedupe.filter import DuplicateFilter, check_shards
-from transforms.dedupe.shards import SplitByShard
+from transforms.dedupe.shards import split
 from transforms.dedupe.state import HEAD, LOGS
 from transforms.process import once_a_process
 
@@ -36,7 +36,7 @@ class DropDuplicates(beam.PTransform):
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         """Wire the step."""
-        shards = batches | SplitByShard(self.shards)
+        shards = batches | "SplitByShard" >> beam.FlatMap(split, self.shards).with_output_types(tuple[int, Batch])
         return shards | "DropDuplicates" >> beam.ParDo(_DropDuplicatesFn(self._job, self.shards)).with_output_types(Batch)
 
 

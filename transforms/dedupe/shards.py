@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import apache_beam as beam
-
 from schemas.event import Batch, Event
 from schemas.identity import BUCKETS, unique_key
 
@@ -28,27 +26,3 @@ def split(batch: Batch, shards: int) -> Iterator[tuple[int, Batch]]:
     for shard, (events, keys) in parts.items() or [(0, ([], []))]:
         yield shard, Batch(events, letters, warnings, b"".join(keys), facts=facts)
         letters, warnings, facts = [], [], []
-
-
-class SplitByShard(beam.PTransform):
-    """A PTransform that keys batches by shard: `PCollection[Batch]` -> `PCollection[tuple[int, Batch]]`.
-
-    Args:
-        shards: how many there are, for the life of the job.
-    """
-
-    def __init__(self, shards: int) -> None:
-        super().__init__()
-        self.shards = shards
-
-    def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        """Wire the step."""
-        return batches | "SplitByShard" >> beam.ParDo(_SplitFn(self.shards)).with_output_types(tuple[int, Batch])
-
-
-class _SplitFn(beam.DoFn):
-    def __init__(self, shards: int) -> None:
-        self._shards = shards
-
-    def process(self, batch: Batch) -> Iterator[tuple[int, Batch]]:
-        return split(batch, self._shards)

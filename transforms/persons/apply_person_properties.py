@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from time import time_ns
 
@@ -13,6 +14,7 @@ from schemas.persons import PROPERTIES
 from transforms.dedupe.filter import check_shards
 from transforms.io.clickhouse import shared
 from transforms.metrics import timed
+from transforms.one_process import Keyed
 from transforms.persons.apply import apply_properties
 from transforms.persons.known import KnownPersons
 from transforms.persons.shards import split_by_person
@@ -43,8 +45,13 @@ class ApplyPersonProperties(beam.PTransform):
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         """Wire the step."""
-        split = batches | "SplitByPerson" >> beam.FlatMap(split_by_person, self.shards).with_output_types(tuple[int, Batch])
-        return split | "ApplyPersonProperties" >> beam.ParDo(_ApplyPersonPropertiesFn(self)).with_output_types(Batch)
+        keyed = self.keyed()
+        shards = batches | "SplitByPerson" >> beam.FlatMap(keyed.split).with_output_types(tuple[int, Batch])
+        return shards | "ApplyPersonProperties" >> beam.ParDo(keyed.step).with_output_types(Batch)
+
+    def keyed(self) -> Keyed:
+        """Return the step as `InOneProcess` takes it."""
+        return Keyed(partial(split_by_person, shards=self.shards), _ApplyPersonPropertiesFn(self))
 
 
 @once_a_process()

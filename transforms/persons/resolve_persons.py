@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from time import time_ns
 
@@ -12,6 +13,7 @@ from schemas.event import Batch
 from transforms.dedupe.filter import check_shards
 from transforms.io.clickhouse import shared
 from transforms.metrics import timed
+from transforms.one_process import Keyed
 from transforms.persons.known import KnownIds
 from transforms.persons.resolve import resolve
 from transforms.persons.shards import split_by_id
@@ -46,8 +48,13 @@ class ResolvePersons(beam.PTransform):
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         """Wire the step."""
-        split = batches | "SplitById" >> beam.FlatMap(split_by_id, self.shards).with_output_types(tuple[int, Batch])
-        return split | "ResolvePersons" >> beam.ParDo(_ResolvePersonsFn(self)).with_output_types(Batch)
+        keyed = self.keyed()
+        shards = batches | "SplitById" >> beam.FlatMap(keyed.split).with_output_types(tuple[int, Batch])
+        return shards | "ResolvePersons" >> beam.ParDo(keyed.step).with_output_types(Batch)
+
+    def keyed(self) -> Keyed:
+        """Return the step as `InOneProcess` takes it."""
+        return Keyed(partial(split_by_id, shards=self.shards), _ResolvePersonsFn(self))
 
 
 @once_a_process()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import apache_beam as beam
@@ -13,11 +14,12 @@ from apache_beam.utils.windowed_value import WindowedValue
 from schemas.event import Batch
 from schemas.outcomes import Report
 from transforms.dedupe.filter import DuplicateFilter, check_shards
-from transforms.dedupe.shards import SplitByShard
+from transforms.dedupe.shards import split
 from transforms.dedupe.state import HEAD, LOGS
 from transforms.io.clickhouse import shared
 from transforms.io.clickhouse.clock import ServerClock
 from transforms.metrics import Metric, count, count_outcomes, timed
+from transforms.one_process import Keyed
 from transforms.process import once_a_process
 from transforms.sink.debounce import Debounce
 from transforms.sink.event_ids import EventIds
@@ -46,7 +48,7 @@ class StoreUnique(beam.PTransform):
     shards: int = 16
     log: bool = True
     max_rows: int = 32_000
-    max_bytes: int = 64 << 20
+    max_bytes: int = 128 << 20
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -54,7 +56,13 @@ class StoreUnique(beam.PTransform):
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         """Wire the step."""
-        return batches | SplitByShard(self.shards) | "StoreUnique" >> beam.ParDo(_StoreUniqueFn(self)).with_output_types(Report)
+        keyed = self.keyed()
+        shards = batches | "SplitByShard" >> beam.FlatMap(keyed.split).with_output_types(tuple[int, Batch])
+        return shards | "StoreUnique" >> beam.ParDo(keyed.step).with_output_types(Report)
+
+    def keyed(self) -> Keyed:
+        """Return the step as `InOneProcess` takes it."""
+        return Keyed(partial(split, shards=self.shards), _StoreUniqueFn(self))
 
 
 @once_a_process()

@@ -53,9 +53,11 @@ class Writer:
                 block.facts += event.facts
             if event.group_facts:
                 block.group_facts += event.group_facts
-        new = [events[place] for place in verdicts.new]
-        block.events += new
-        block.bytes += sum([len(event.properties) for event in new])
+        if verdicts.new:
+            rows = event_rows([events[place] for place in verdicts.new])
+            block.rows.append(rows)
+            block.count_of_rows += rows.num_rows
+            block.bytes += rows.nbytes
         for place in verdicts.duplicate:
             block.count(events[place], Outcome.DUPLICATE, "")
         for place in verdicts.stored:
@@ -65,7 +67,7 @@ class Writer:
 
     def flush_if_full(self) -> list[Report]:
         """Start to insert the block if it is large enough; return the reports of the block before it, which it waits for."""
-        if len(self._block.events) < self._max_rows and self._block.bytes < self._max_bytes:
+        if self._block.count_of_rows < self._max_rows and self._block.bytes < self._max_bytes:
             return []
         return self._start()
 
@@ -100,7 +102,8 @@ class _Block:
     """Rows that are inserted together."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.rows: list[pa.Table] = []  # of events: columns at once, while they are in the processor's caches, and a third of the memory
+        self.count_of_rows = 0
         self.letters: list[DeadLetter] = []
         self.warnings: list[IngestionWarning] = []
         self.facts: list[Fact] = []
@@ -126,9 +129,9 @@ class _Block:
         if self.group_facts:
             client.insert("group_properties", group_rows(self.group_facts), token=uuid4().hex)
         reports = self._counted()
-        if self.events:
-            rows = event_rows(self.events)
-            self.events = []  # as large as the rows
+        if self.rows:
+            rows = pa.concat_tables(self.rows).combine_chunks()
+            self.rows = []  # as large as all together
             client.insert("events", rows, token=uuid4().hex)
             reports += stored_reports(rows)
         return reports
