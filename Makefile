@@ -47,14 +47,25 @@ format: install ## only fix: imports, format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: install ## side by side in one run: Sluice, ClickHouse alone, a naive Beam pipeline
+bench: install ## side by side in one run: Sluice, ClickHouse alone, Beam, Bytewax, Quix Streams, Benthos
+	-@$(MAKE) --no-print-directory --keep-going servers $(VENV)-bench/installed # a row that lacks something says so
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-lock: ## renew constraints.txt from the newest versions that setup.py allows
+$(VENV)-bench/installed: setup.py benchmarks/constraints.txt
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --constraint benchmarks/constraints.txt --editable '.[bench]'
+	@touch $@
+
+lock: ## renew constraints.txt from the newest versions that setup.py allows, and benchmarks/constraints.txt to match
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
 	(head -1 constraints.txt; $(VENV)-lock/bin/python -m pip freeze --exclude sluice) > constraints.new && mv constraints.new constraints.txt
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	grep -v '^confluent-kafka=' constraints.txt > constraints.new # Quix Streams needs an older one
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.new '.[bench]'
+	(head -1 benchmarks/constraints.txt; $(VENV)-lock/bin/python -m pip freeze --exclude sluice) > constraints.new
+	mv constraints.new benchmarks/constraints.txt
 	rm -rf $(VENV)-lock
 
 clean: ## remove what `make` made
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -27,6 +27,7 @@ setup(
         "zstandard>=0.22",
     ],
     extras_require={
+        "bench": ["bytewax==0.21.1; python_version < '3.13'", "matplotlib==3.11.*", "quixstreams==3.28.1"],
         "gcp": ["apache-beam[gcp]"],
         "aws": ["apache-beam[aws]"],
         "dev": ["hypothesis", "mypy", "posthog>=7", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],

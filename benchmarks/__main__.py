@@ -1,82 +1,31 @@
 """`make bench`: the same lines into the same table, side by side in one run.
 
 Each row runs in a process of its own, in turn, several times; the table shows medians. CPU time is of the process and its children, from
-after the imports: timings on a shared machine are noise, their ratios are not.
+after the imports: timings on a shared machine are noise, their ratios are not. What each row does is in docs/bench.md.
 """
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks import persons
+from benchmarks.measure import PEERS, measure, run
+from benchmarks.rows import ROWS, Load
 
-ROWS = {
-    "sluice": "Sluice: parse, limit, persons, deduplicate, store, account",
-    "before": "Sluice of another commit",
-    "clickhouse": "ClickHouse alone: INSERT FROM file(JSONEachRow)",
-    "naive": "naive Beam: an event an element, DeduplicatePerKey",
-}
 WITHOUT_PERSONS = "d6c9e29"  # the last commit before there were persons
-NAIVE_SHARE = 50  # the naive row takes a part of the events: its cost an event does not depend on how many there are
 
 
-def _cpu() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+class _Data(NamedTuple):
+    """A generated load, with what has to come of it."""
 
-
-def _sluice(files: list[str], sink: str, teams: str) -> Callable[[], int]:
-    from apache_beam.options.pipeline_options import PipelineOptions
-    from rich.console import Console
-
-    from runners.ingest import run_ingest
-
-    options = PipelineOptions([], source=files, sink=sink, teams=teams)
-    return lambda: run_ingest(options, Console(stderr=True, force_terminal=False))[1].received
-
-
-def _clickhouse(files: list[str], sink: str, teams: str) -> Callable[[], int]:  # noqa: ARG001
-    from benchmarks import plain
-
-    plain.warm_up(sink)
-    return lambda: plain.run(files, sink)
-
-
-def _naive(files: list[str], sink: str, teams: str) -> Callable[[], int]:  # noqa: ARG001
-    from benchmarks import naive, plain
-
-    plain.warm_up(sink)
-    return lambda: naive.run(files, sink)
-
-
-def _measure(row: str, files: list[str], teams: str) -> None:
-    """Run one row in this process and print what it took, as JSON."""
-    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
-        job = {"sluice": _sluice, "before": _sluice, "clickhouse": _clickhouse, "naive": _naive}[row](files, f"chdb:{folder}", teams)
-        began, cpu = time.monotonic(), _cpu()
-        events = job()
-        took = {"seconds": time.monotonic() - began, "cpu": _cpu() - cpu, "events": events}
-        print(json.dumps({**took, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
-
-
-def _run(row: str, files: list[str], teams: str, tree: str = ".") -> dict[str, float]:
-    row = "sluice" if row == "before" else row  # by which name that commit knows itself
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "--row", row, "--teams", teams, *files]
-    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tree)
-    taken = json.loads(result.stdout.splitlines()[-1])
-    return {
-        "cpu_us": taken["cpu"] / taken["events"] * 1e6,
-        "wall_us": taken["seconds"] / taken["events"] * 1e6,
-        "peak_mib": taken["peak_mib"],
-    }
+    load: Load
+    events: int
+    bytes: int
+    unique: int
+    of_sluice: int
 
 
 def _unpack(commit: str, folder: str) -> None:
@@ -88,61 +37,125 @@ def _has(commit: str) -> bool:
     return subprocess.run(["git", "cat-file", "-e", commit], check=False, stderr=subprocess.DEVNULL).returncode == 0
 
 
-def _compare(events: int, runs: int, against: str) -> dict[str, Any]:
+def _generate(events: int, folder: Path) -> _Data:
+    """Generate events that all rows can take: none invalid, and no quota, which goes by the hour of the run."""
+    from benchmarks.rows.common import unique
     from pipelines.generate import Plan, generate
 
+    made = generate(Plan(events=events, out=str(folder), shape="event", invalid=0, quota=0))
+    load = Load(sorted(map(str, made.files)), str(made.teams))
+    return _Data(load, made.events, made.bytes, unique(load.files), made.stored)
+
+
+def _check(name: str, stored: int, data: _Data) -> None:
+    """Refuse a row that has not done its job.
+
+    Raises:
+        SystemExit: it has stored another number of rows than it had to.
+    """
+    least = data.of_sluice if name == "sluice" else data.unique  # Sluice limits some events, as the registry of teams asks for
+    most = data.events if name == "clickhouse" else least  # ClickHouse alone drops the duplicates that are in one block of an insert
+    if not least <= stored <= most:
+        raise SystemExit(f"{name} stored {stored:,} rows instead of {least:,} to {most:,}: its figures would not count")
+
+
+def _figures(name: str, data: _Data, taken: dict[str, Any]) -> dict[str, Any]:
+    """Return what one run took, an event."""
+    if "unavailable" in taken:
+        return taken
+    if "stored" in taken:  # older commits do not say
+        _check(name, taken["stored"], data)
+    times = {"cpu_us": taken["cpu"], "wall_us": taken["seconds"], "apart_us": taken.get("apart", 0)}
+    return {"events": data.events, "peak_mib": taken["peak_mib"]} | {each: time / data.events * 1e6 for each, time in times.items()}
+
+
+def _medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    unavailable = [taken for taken in runs if "unavailable" in taken]
+    return unavailable[0] if unavailable else {each: statistics.median(taken[each] for taken in runs) for each in runs[0]}
+
+
+def _compare(events: int, runs: int, against: str, only: list[str]) -> dict[str, Any]:
+    """Run the rows in turn; return their medians."""
+    names = [name for name in ROWS if (against or name != "before") and (not only or name in only)]
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder, tempfile.TemporaryDirectory(prefix="sluice-bench-") as tree:
-        whole, part = Path(folder, "all"), Path(folder, "part")
-        if against:
+        if against and "before" in names:
             _unpack(against, tree)
-        for load, count in ((whole, events), (part, max(1000, events // NAIVE_SHARE))):
-            generate(Plan(events=count, out=str(load), shape="event", invalid=0))  # so that all rows have the same to do
-        results: dict[str, list[dict[str, float]]] = {row: [] for row in ROWS if against or row != "before"}
+        data = {
+            share: _generate(max(1000, events // share), Path(folder, str(share))) for share in {1, *(ROWS[name].share for name in names)}
+        }
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for _ in range(runs):
-            for row, taken in results.items():
-                data = part if row == "naive" else whole
-                files = sorted(map(str, data.glob("events-*")))
-                taken.append(_run(row, files, str(data / "teams.toml"), tree if row == "before" else "."))
-        size = sum(file.stat().st_size for file in whole.glob("events-*"))
-    medians = {row: {name: statistics.median(run[name] for run in taken) for name in taken[0]} for row, taken in results.items()}
-    return {"events": events, "runs": runs, "against": against, "bytes_per_event": round(size / events), "rows": medians}
+            for name, taken in results.items():
+                mine = data[ROWS[name].share]
+                taken.append(_figures(name, mine, run(name, mine.load, tree if name == "before" else ".")))
+    rows = {name: {"title": _title(name, against)} | _medians(taken) for name, taken in results.items()}
+    for base in ("clickhouse", "sluice"):
+        for row in rows.values():
+            if "cpu_us" in row and base in rows:
+                row[f"x_{base}"] = row["cpu_us"] / rows[base]["cpu_us"]
+    return {"events": events, "runs": runs, "against": against, "bytes_per_event": round(data[1].bytes / data[1].events), "rows": rows}
+
+
+def _title(name: str, against: str) -> str:
+    if name != "before":
+        return ROWS[name].title
+    return f"Sluice of commit {against}" + (", without persons" if against == WITHOUT_PERSONS else "")
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "unavailable" in row:
+        return f"| {row['title']:<58} | not available here: {row['unavailable']} | | | | | |"
+    ratios = " | ".join(f"{row[base]:,.1f}" if base in row else "" for base in ("x_clickhouse", "x_sluice"))
+    return (
+        f"| {row['title']:<58} | {row['events']:,.0f} | {row['cpu_us']:,.1f} | {ratios} | {row['wall_us']:,.1f} | {row['peak_mib']:,.0f} |"
+    )
 
 
 def _table(result: dict[str, Any]) -> str:
-    base = result["rows"]["clickhouse"]["cpu_us"]
-    lines = [
-        f"{result['events']:,} events of {result['bytes_per_event']} bytes, median of {result['runs']} runs",
-        "",
-        f"| {'':<58} | CPU us an event | x ClickHouse | wall us an event | peak MiB |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for row, taken in result["rows"].items():
-        name = ROWS[row] if row != "before" else f"Sluice of commit {result['against']}"
-        name += ", without persons" if row == "before" and result["against"] == WITHOUT_PERSONS else ""
-        lines.append(
-            f"| {name:<58} | {taken['cpu_us']:,.1f} | {taken['cpu_us'] / base:,.1f} | {taken['wall_us']:,.1f} | {taken['peak_mib']:,.0f} |"
-        )
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            f"{result['events']:,} events of {result['bytes_per_event']} bytes, median of {result['runs']} runs",
+            "",
+            f"| {'':<58} | events | CPU us an event | x ClickHouse | x Sluice | wall us an event | peak MiB |",
+            "|---|---:|---:|---:|---:|---:|---:|",
+            *map(_line, result["rows"].values()),
+            *(
+                f"\n{row['title']}: {row['apart_us']:,.1f} of its us are ClickHouse's."
+                for row in result["rows"].values()
+                if row.get("apart_us")
+            ),
+        ]
+    )
+
+
+def _draw(result: dict[str, Any], path: str) -> None:
+    subprocess.run([PEERS, "-m", "benchmarks.chart", path], check=True, input=json.dumps(result), text=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
     against = WITHOUT_PERSONS if _has(WITHOUT_PERSONS) else ""
     parser.add_argument("--against", default=against, metavar="COMMIT", help=f"compare with a commit; the default is {WITHOUT_PERSONS}")
+    parser.add_argument("--only", action="append", choices=ROWS, default=[], help="run this row alone; can be repeated")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--svg", metavar="FILE", help="draw a bar chart too")
     parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
     parser.add_argument("--teams", help=argparse.SUPPRESS)
     parser.add_argument("files", nargs="*", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.row:
-        _measure(asked.row, asked.files, asked.teams)
-    else:
-        result = _compare(asked.events, asked.runs, asked.against)
-        print(json.dumps(result) if asked.json else _table(result))
-        if not asked.json:
-            print(f"\n{persons.figures(asked.events, asked.events)}")
+        print(json.dumps(measure(asked.row, Load(asked.files, asked.teams))))
+        return
+    result = _compare(asked.events, asked.runs, asked.against, asked.only)
+    print(json.dumps(result) if asked.json else _table(result))
+    if asked.svg:
+        _draw(result, asked.svg)
+    if not (asked.json or asked.only):
+        from benchmarks import persons
+
+        print(f"\n{persons.figures(asked.events, asked.events)}")
 
 
 if __name__ == "__main__":
