@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CODE := schemas transforms pipelines runners
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-stream test test-faults soak servers check format bench lock clean
+.PHONY: help install demo demo-stream test test-faults soak servers check format bench bench-servers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +48,11 @@ format: install ## only fix: imports, format
 	$(BIN)/ruff format
 
 bench: install ## side by side in one run: Sluice, ClickHouse alone, Beam, Bytewax, Quix Streams, Benthos
-	-@$(MAKE) --no-print-directory --keep-going servers $(VENV)-bench/installed # a row that lacks something says so
+	-@$(MAKE) --no-print-directory --keep-going bench-servers $(VENV)-bench/installed # a row that lacks something says so
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-servers: install
+	@benchmarks/install.sh
 
 $(VENV)-bench/installed: setup.py benchmarks/constraints.txt
 	$(PYTHON) -m venv $(VENV)-bench

@@ -1,6 +1,6 @@
 """What the rows of other engines share, so that they differ in the engine alone: a line to a row, rows to an insert."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -74,6 +74,13 @@ def insert(sink: str, rows: Iterable[EventRow]) -> None:
     shared(sink).insert("events", pa.Table.from_arrays(columns, schema=SCHEMA))
 
 
-def unique(files: list[str]) -> int:
+def lines(files: Iterable[str]) -> Iterator[bytes]:
+    """Return the lines of files."""
+    for file in files:
+        with open(file, "rb") as opened:
+            yield from opened
+
+
+def unique(files: Iterable[str]) -> int:
     """Return how many ids there are among the events of files: what a row has to store."""
-    return len({identify(line) for file in files for line in open(file, "rb")})
+    return len(set(map(identify, lines(files))))

@@ -14,7 +14,7 @@ from quixstreams.sinks import BatchingSink, SinkBatch
 
 from benchmarks.rows import Job, Load, Unavailable
 from benchmarks.rows.clickhouse import stored, warm_up
-from benchmarks.rows.common import AT_ONCE, EventRow, identify, insert, parse, unique
+from benchmarks.rows.common import AT_ONCE, EventRow, identify, insert, lines, parse, unique
 from tests.servers.kafka import Kafka
 
 IDLE = 20  # seconds without a message after which it ends, and its count is found to be wrong
@@ -42,17 +42,18 @@ def _row(value: bytes) -> EventRow:
 
 def _fill(topic: str, bootstrap: str, files: list[str]) -> None:
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "compression.type": "lz4", "batch.size": 1_000_000})
-    for file in files:
-        with open(file, "rb") as lines:
-            for line in lines:
-                while True:
-                    try:
-                        producer.produce(topic, line, identify(line))
-                        break
-                    except BufferError:
-                        producer.poll(0.1)
-                producer.poll(0)
+    for line in lines(files):
+        _produce(producer, topic, line)
     producer.flush()
+
+
+def _produce(producer: Producer, topic: str, line: bytes) -> None:
+    while True:
+        try:
+            producer.produce(topic, line, identify(line))
+            return
+        except BufferError:
+            producer.poll(0.1)
 
 
 def _application(topic: str, bootstrap: str, sink: str, folder: str) -> Application:
