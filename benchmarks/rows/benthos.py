@@ -18,7 +18,7 @@ from benchmarks.rows import Job, Load, Unavailable, Usage
 from tests.servers.process import Server
 
 SOURCE = Path(__file__).parents[1] / "benthos"
-GOGC = "400"  # fewer collections for more memory: a third less CPU time
+GOGC = "400"  # fewer collections for more memory: a quarter less CPU time
 
 
 class _ClickHouse(Server):
