@@ -6,7 +6,6 @@ own cost is a row here.
 """
 
 import argparse
-import gc
 import json
 import statistics
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from pipelines.generate import Plan, generate
+from runners.tuning import tuned
 from schemas.event import Batch
 from schemas.message import Messages
 from schemas.persons import PROPERTIES
@@ -150,10 +150,9 @@ def measure(events: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
         generate(Plan(events=events, out=folder, shape="event", invalid=0))
         files = sorted(map(str, Path(folder).glob("events-*")))
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)  # as jobs do
         for number in range(rounds):
-            taken, count = one_round(files, f"{folder}/teams.toml", f"{folder}/db{number}")
+            with tuned():
+                taken, count = one_round(files, f"{folder}/teams.toml", f"{folder}/db{number}")
             close_all()
             for name, seconds in taken.items():
                 found.setdefault(name, []).append(seconds / count * 1e6)

@@ -1,6 +1,5 @@
 """A job's graph in; run to its end, with its progress on a terminal, and what became of its events out."""
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from pipelines.store import Store
 from runners.local import runner
 from runners.results import Summary, cpu_seconds, summarize
+from runners.tuning import tuned
 from transforms.io.clickhouse import shared
 from transforms.metrics import Metric, progress
 
@@ -52,22 +52,9 @@ def launch(build: Callable[[beam.Pipeline], None], store: Store, options: Pipeli
     began, cpu = monotonic(), cpu_seconds()
     pipeline = beam.Pipeline(runner=runner(options), options=options)
     build(pipeline)
-    with _progress(console, bar), _rare_collections():
+    with _progress(console, bar), tuned():
         pipeline.run().wait_until_finish()
     return summarize(shared(store.sink), store.run, monotonic() - began, cpu_seconds() - cpu)
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Let Python look for cycles seldom: events make none, but tens of thousands of objects that live as long as a block of rows."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 @contextmanager

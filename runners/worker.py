@@ -4,7 +4,6 @@ It lives and dies with its job: whoever started it (runners/supervisor.py) start
 acknowledged is read again, and what it knew is in the tables.
 """
 
-import gc
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from apache_beam.runners.runner import PipelineState
 from pipelines.ingest import ingest, prepare
 from runners.prism import OPTIONS, prism
 from runners.status import Status, encode
+from runners.tuning import tuned
 from schemas.errors import ConfigError, SluiceError
 from transforms.io.clickhouse import close_all
 from transforms.io.streams import close_fetchers, fetchers
@@ -63,15 +63,13 @@ def _leave(code: int) -> NoReturn:
 
 def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> NoReturn:
     _say(Status("starting"))
-    with prism() as (endpoint, runner):
+    with prism() as (endpoint, runner), tuned():
         if not ours["sink"].startswith("chdb:"):
             ours["shards"] = ours["shards"] or SHARDS
         options = PipelineOptions([*OPTIONS, f"--job_endpoint={endpoint}", *others], one_process=True, **ours)
         job = prepare(options)
         pipeline = beam.Pipeline(options=options)
         ingest(pipeline, job)
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)  # events make no cycles
         result = pipeline.run()
         run = str(job.store.run)
         while not stop.wait(EVERY_SECONDS):

@@ -65,8 +65,9 @@ ROWS = {
     "before": Row("Sluice of another commit", "sluice"),
     "clickhouse": Row("ClickHouse alone: INSERT FROM file(JSONEachRow)", "clickhouse"),
     "bytewax": Row("Bytewax: parse, stateful_batch, store", "bytewax", package="bytewax"),
-    "tuned": Row("Beam, tuned: an event an element, GroupByKey, store", "tuned", share=5),
+    "grouped": Row("Beam, bounded: an event an element, GroupByKey, store", "grouped", share=5),
     "quixstreams": Row("Quix Streams, from Kafka: parse, State an id, store", "quixstreams", package="quixstreams"),
     "benthos": Row("Benthos and its ClickHouse: parse, dedupe, post, store", "benthos"),
+    "tuned": Row("Beam, tuned: an event an element, DeduplicatePerKey", "tuned", share=50),
     "naive": Row("naive Beam: an event an element, DeduplicatePerKey", "naive", share=50),
 }

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator
 from hashlib import sha1
-from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Raw, field
+from msgspec.structs import astuple
 
 from schemas.errors import Rejected
 from schemas.limits import MAX_BATCH_EVENTS, MAX_DEPTH
@@ -70,8 +70,8 @@ _Known = cast(
         gc=False,
     ),
 )
-_copied = attrgetter(*[f"copied_{place}" for place in range(len(CAMPAIGN + APP))])
 _NOTHING_COPIED = (NOTHING,) * len(CAMPAIGN + APP)
+_FIRST_COPIED = len(Properties.__struct_fields__)
 
 Kind = TypeVar("Kind", Fields, Properties)
 
@@ -111,7 +111,7 @@ def properties_of(raw: bytes) -> Properties:
 
 def copied_of(known: Properties) -> tuple[int | bytes, ...]:
     """Return the campaign and app properties that are there and not null: (place in COPIED, JSON) one after the other."""
-    values = _copied(known)
+    values = astuple(known)[_FIRST_COPIED:]  # half the time of an attrgetter
     if values == _NOTHING_COPIED:
         return ()
     found: list[int | bytes] = []

@@ -1,6 +1,7 @@
 """The fields of an event: each rule takes what the client sent and returns what is stored, or says why it cannot be."""
 
 import re
+from binascii import unhexlify
 from hashlib import sha1
 from typing import Any
 
@@ -107,13 +108,12 @@ def uuid(value: Any) -> bytes | None:
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        digits = value.replace("-", "")
-        if len(digits) == 32 and len(value) == 36 and value[8:24:5] == "----" and digits.isalnum():
+        if len(value) == 36 and value[8:24:5] == "----":
             try:
-                found = bytes.fromhex(digits)
+                found = unhexlify(value.replace("-", ""))
             except ValueError:
                 raise _bad_uuid(value) from None
-            if found != _NIL:
+            if len(found) == 16 and found != _NIL:
                 return found
         if match := _UUID.fullmatch(value):
             found = bytes.fromhex("".join(match.group(2, 4, 5, 6, 7)))

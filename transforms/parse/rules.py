@@ -200,7 +200,7 @@ class _Parser:
         if not team:
             team = self._team(token)
         name = rules.event_name(fields.event)
-        identity = rules.distinct_id(_first(fields.distinct_id, fields.dollar_distinct_id, known.distinct_id))
+        identity = rules.distinct_id(fields.distinct_id or _first(fields.distinct_id, fields.dollar_distinct_id, known.distinct_id))
         uuid = rules.uuid(fields.uuid)
         if known.profile is False and name in MERGES:
             raise Rejected(Reason.INVALID_EVENT_WHEN_PROCESS_PERSON_PROFILE_IS_FALSE, f"{name} with $process_person_profile false")

@@ -1,7 +1,7 @@
 """Event time: from what a client says about its clock to microseconds since 1970."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import ciso8601
@@ -11,6 +11,7 @@ from schemas.reasons import WarningType
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1_000_000
+MICROSECOND = timedelta(microseconds=1)
 MAX_FUTURE = MAX_FUTURE_SECONDS * SECOND
 # What ClickHouse's DateTime64 holds: the years 1900 to 2299.
 EARLIEST = -2_208_988_800 * SECOND
@@ -29,8 +30,7 @@ def parse_time(value: Any) -> int | None:
             moment = ciso8601.parse_datetime(value)
         except (ValueError, OverflowError):  # the latter for 24:00 of the last day there is
             return None
-        since = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)) - EPOCH
-        return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
+        return ((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)) - EPOCH) // MICROSECOND
     if isinstance(value, int | float) and not isinstance(value, bool):
         size = abs(value)
         scale = SECOND if size < 1e11 else 1_000 if size < 1e14 else 1
