@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -18,6 +18,7 @@ from transforms.receipts import OpenReceipts
 from transforms.runs import started_at
 
 BATCH_SIZE = 4_000  # messages: with smaller batches the keyed step's fixed costs show
+STREAM_ROWS = 16_000  # of an insert: so that one is under way while the rest of a bundle is worked on
 BREAKER_SHARE = 0.5
 
 
@@ -92,6 +93,8 @@ def prepare(options: PipelineOptions) -> IngestJob:
         raise ConfigError("--source names streams and files", "a job reads either: run two, they may share the sink")
     files = match(asked.source, asked.allow_empty) if not streams else []
     store = prepare_store(options)
+    if streams:
+        store = replace(store, max_rows=STREAM_ROWS)
     limits = _limits(asked)
     by_dataflow = _subscription(options, streams)
     return IngestJob(

@@ -21,7 +21,7 @@ from apache_beam.runners.runner import PipelineState
 from pipelines.ingest import ingest, prepare
 from runners.prism import OPTIONS, prism
 from runners.status import Status, encode
-from runners.tuning import tuned
+from runners.tuning import sample_often, tuned
 from schemas.errors import ConfigError, SluiceError
 from transforms.io.clickhouse import close_all
 from transforms.io.streams import close_fetchers, fetchers
@@ -63,6 +63,7 @@ def _leave(code: int) -> NoReturn:
 
 def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> NoReturn:
     _say(Status("starting"))
+    sample_often()
     with prism() as (endpoint, runner), tuned():
         if not ours["sink"].startswith("chdb:"):
             ours["shards"] = ours["shards"] or SHARDS

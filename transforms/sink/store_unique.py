@@ -47,7 +47,7 @@ class StoreUnique(beam.PTransform):
     run: str
     shards: int = 16
     log: bool = True
-    max_rows: int = 32_000
+    max_rows: int = 64_000
     max_bytes: int = 128 << 20
 
     def __post_init__(self) -> None:
