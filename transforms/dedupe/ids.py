@@ -1,6 +1,7 @@
-"""An exact index of 16-byte keys and their days, at about 20 bytes a key: sorted runs in numpy, merged like an LSM tree."""
+"""An exact index of 16-byte keys and their days, at about 19 bytes a key: sorted runs in numpy, merged like an LSM tree."""
 
-from collections.abc import Collection, Sequence
+import mmap
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,90 +11,141 @@ KEY_BYTES = 16
 # A dict costs about 120 bytes a key, a run one search a batch: this keeps both small.
 RECENT_KEYS = 8192
 # A run is merged into the one before it unless that is at least so many times larger: few runs to search, few times merged.
-GROWTH = 4
-# Larger runs have a grid: where the keys of each value of the first bits start, for about so many keys a cell.
-PLAIN_KEYS = 50_000
-CELL_KEYS = 16
+GROWTH = 2
+# A run has a grid: where the keys of each value of the first bits start, for at most about so many keys a cell.
+CELL_KEYS = 8
+# A sieve has at least so many bits a key: fewer than one in so many unknown keys is searched for.
+SIEVE_BITS = 4
+# Long columns are worked at in slices of about so many keys, which fit the cache and take little memory.
+SLICE_KEYS = 32_768
+# Columns from so many bytes on have pages of their own. From malloc's heap too little comes back: 25 bytes a key instead of 19.
+PAGED_BYTES = 1 << 18
 
 U64 = npt.NDArray[np.uint64]
 Days = npt.NDArray[np.uint16]  # since 1970
+Column = npt.NDArray[Any]
 Places = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+ALL = slice(None)
+BITS = np.left_shift(1, np.arange(8)).astype(np.uint8)
+
 
 class Run:
-    """Keys, sorted, as two columns of 64 bits, and their days.
+    """Keys, sorted, as two columns of 64 bits, and their days, counted from the run's first: one byte a key, if within 256 days.
 
     Keys are hashes: equal first halves are next to impossible unless it is one key on two days. Both are found.
     """
 
-    __slots__ = ("_grid", "_shift", "_steps", "days", "high", "low")
+    __slots__ = ("_first", "_grid", "_offsets", "_shift", "high", "low")
 
-    def __init__(self, high: U64, low: U64, days: Days) -> None:
+    def __init__(self, high: U64, low: U64, first: int, offsets: Column) -> None:
         self.high = high
         self.low = low
-        self.days = days
-        self._grid: npt.NDArray[np.uint32] | None = None
-        if len(high) > PLAIN_KEYS:
-            bits = (len(high) // CELL_KEYS).bit_length()
-            self._shift = np.uint64(64 - bits)
-            starts = np.searchsorted(high, np.arange(1 << bits, dtype=np.uint64) << self._shift)
-            self._grid = np.append(starts, len(high)).astype(np.uint32)
-            self._steps = int(np.diff(self._grid).max()).bit_length()
+        self._first = np.uint16(first)
+        self._offsets = offsets
+        bits = max(1, (len(high) // CELL_KEYS).bit_length())
+        self._shift = np.uint64(64 - bits)
+        self._grid = _column((1 << bits) + 1, np.uint32)
+        for part in _slices(1 << bits):
+            cells = np.arange(part.start, part.stop, dtype=np.uint64)
+            self._grid[part] = np.searchsorted(high, cells << self._shift)
+        self._grid[-1] = len(high)
 
     @classmethod
     def of(cls, keys: bytes, days: Days) -> "Run":
-        """Return the sorted run of some concatenated keys."""
+        """Return the sorted run of some concatenated keys, at least one."""
         high, low = halves(keys)
         order = np.argsort(high)
-        return cls(high[order], low[order], days[order])
+        first, last = int(days.min()), int(days.max())
+        offsets = (days[order] - np.uint16(first)).astype(np.min_scalar_type(last - first))
+        return cls(_kept(high[order]), _kept(low[order]), first, _kept(offsets))
 
-    def absorb(self, other: "Run") -> "Run":
-        """Return one run of both, which are of no use afterwards: each column is given up as soon as it is copied, to save memory."""
-        places = np.searchsorted(self.high, other.high) + np.arange(len(other))
-        from_other = np.zeros(len(self) + len(other), dtype=np.bool_)
-        from_other[places] = True
-        columns: dict[str, Any] = {}
-        for name in ("high", "low", "days"):
-            columns[name] = _interleave(getattr(self, name), getattr(other, name), from_other)
-            delattr(self, name)
-        return Run(**columns)
+    @classmethod
+    def merge(cls, runs: "Sequence[Run]") -> "Run":
+        """Return one run of some that are not empty, and are of no use afterwards: memory is given back as soon as it is copied."""
+        size = sum(map(len, runs))
+        first = min(int(run._first) + int(run._offsets.min()) for run in runs)
+        last = max(int(run._first) + int(run._offsets.max()) for run in runs)
+        high, low, offsets = _column(size, np.uint64), _column(size, np.uint64), _column(size, np.min_scalar_type(last - first))
+        done = 0
+        for parts in _cut(runs, size // SLICE_KEYS):
+            some = np.concatenate([run.high[part] for run, part in parts])
+            order = np.argsort(some, kind="stable")  # it finds what is sorted already, and merges that
+            out = slice(done, done + len(order))
+            high[out] = some[order]
+            low[out] = np.concatenate([run.low[part] for run, part in parts])[order]
+            offsets[out] = np.concatenate([run.days(part) for run, part in parts])[order] - np.uint16(first)
+            done = out.stop
+            for run, part in parts:
+                run._give_up(part)
+        return cls(high, low, first, offsets)
+
+    def _give_up(self, part: slice) -> None:
+        """Return the memory of a part, up to pages, to the system."""
+        for column in (self.high, self.low, self._offsets):
+            if isinstance(column.base, memoryview):  # see `_column`
+                start, end = (place * column.itemsize // mmap.PAGESIZE * mmap.PAGESIZE for place in (part.start, part.stop))
+                column.base.obj.madvise(mmap.MADV_DONTNEED, start, end - start)
 
     def only(self, mask: Mask) -> "Run":
         """Return the run of the keys that a mask selects."""
-        return Run(self.high[mask], self.low[mask], self.days[mask])
+        return Run(_kept(self.high[mask]), _kept(self.low[mask]), int(self._first), _kept(self._offsets[mask]))
+
+    def days(self, at: slice | Places = ALL) -> Days:
+        """Return the days of the keys at some places."""
+        return np.add(self._offsets[at], self._first, dtype=np.uint16)
 
     def __len__(self) -> int:
         return len(self.high)
 
-    def _search(self, high: U64) -> Places:
-        """Return where each key would be inserted.
+    def find(self, high: U64, low: U64, days: Days, within: int) -> Places:
+        """Return the places of those of some keys that are in the run with a day at most `within` days from theirs.
 
-        Keys are spread evenly, so the first bits of a key give a place that is off by a few: searching on from there is 4 times faster
-        than numpy's `searchsorted` in 16 million keys, which misses the cache at each step (`benchmarks/dedupe.py`).
+        Keys are spread evenly, so the first bits of a key tell the few places where it can be, and all of them are looked at. A binary
+        search misses the cache at each step: numpy's takes three times as long in 4 million keys (`benchmarks/dedupe.py`).
         """
-        if self._grid is None:
-            return np.searchsorted(self.high, high)
         cell = (high >> self._shift).astype(np.int64)
-        low, end = self._grid[cell].astype(np.int64), self._grid[cell + 1].astype(np.int64)
-        last = len(self) - 1
-        for _ in range(self._steps):
-            middle = (low + end) >> 1
-            before = (self.high[np.minimum(middle, last)] < high) & (low < end)
-            low = np.where(before, middle + 1, low)
-            end = np.where(before, end, middle)
-        return low
-
-    def find(self, high: U64, low: U64, days: Days, within: int) -> Mask:
-        """Return which of some keys, sorted by `high`, are in the run with a day at most `within` days from theirs."""
-        at = np.minimum(self._search(high), len(self) - 1)
-        same = self.high[at] == high
-        found: Mask = same & (self.low[at] == low) & (_distance(self.days[at], days) <= within)
-        for query in np.flatnonzero(same & ~found):
-            part = slice(at[query], np.searchsorted(self.high, high[query], side="right"))
-            near = _distance(self.days[part], days[query : query + 1]) <= within
-            found[query] = bool(((self.low[part] == low[query]) & near).any())
+        end = self._grid[cell + 1].astype(np.int64)
+        count = end - self._grid[cell]
+        query = np.arange(len(high)).repeat(count)
+        at = np.arange(len(query)) + (end - count.cumsum()).repeat(count)
+        same = np.flatnonzero(self.high[at] == high[query])
+        at, query = at[same], query[same]
+        near = np.abs(self.days(at).astype(np.int32) - days[query].astype(np.int32)) <= within
+        found: Places = query[near & (self.low[at] == low[query])]
         return found
+
+
+class Sieve:
+    """The first bits of keys, as a bitmap: it passes each key that was added, and few others.
+
+    Args:
+        keys: how many there is room for, at least.
+    """
+
+    __slots__ = ("_bitmap", "_shift", "room")
+
+    def __init__(self, keys: int) -> None:
+        bits = (keys * SIEVE_BITS + 7).bit_length()
+        self.room = (1 << bits) // SIEVE_BITS
+        self._shift = np.uint64(64 - bits)
+        self._bitmap = _column(1 << (bits - 3), np.uint8)
+
+    def add(self, high: U64) -> None:
+        """Add keys by their first half."""
+        for part in _slices(len(high)):
+            byte, bit = self._place(high[part])
+            np.bitwise_or.at(self._bitmap, byte, bit)
+
+    def passes(self, high: U64) -> Places:
+        """Return the places of the keys that may be among those that were added."""
+        byte, bit = self._place(high)
+        return np.flatnonzero(self._bitmap[byte] & bit)
+
+    def _place(self, high: U64) -> tuple[Places, Column]:
+        place = (high >> self._shift).astype(np.int64)
+        return place >> 3, BITS[place & 7]
 
 
 def halves(keys: bytes) -> tuple[U64, U64]:
@@ -102,26 +154,42 @@ def halves(keys: bytes) -> tuple[U64, U64]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def _distance(a: Days, b: Days) -> npt.NDArray[np.int32]:
-    distance: npt.NDArray[np.int32] = np.abs(a.astype(np.int32) - b.astype(np.int32))
-    return distance
+def _slices(size: int) -> Iterator[slice]:
+    return (slice(at, min(at + SLICE_KEYS, size)) for at in range(0, size, SLICE_KEYS))
 
 
-def _interleave(mine: npt.NDArray[np.generic], other: npt.NDArray[np.generic], from_other: Mask) -> npt.NDArray[np.generic]:
-    merged = np.empty(len(from_other), dtype=mine.dtype)
-    merged[from_other] = other
-    merged[~from_other] = mine
-    return merged
+def _cut(runs: Sequence[Run], pieces: int) -> Iterator[list[tuple[Run, slice]]]:
+    """Yield the parts of all runs that hold a range of keys, for at least so many ranges, in order."""
+    bits = pieces.bit_length()
+    bounds = np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(64 - bits)
+    cuts = [[0, *np.searchsorted(run.high, bounds).tolist(), len(run)] for run in runs]
+    for number in range(1 << bits):
+        yield [(run, slice(cut[number], cut[number + 1])) for run, cut in zip(runs, cuts, strict=True)]
+
+
+def _column(size: int, dtype: npt.DTypeLike) -> Column:
+    """Return zeros, in pages of their own that go back to the system with the column, or before by `_give_up`, if it is long."""
+    length = size * np.dtype(dtype).itemsize
+    if length < PAGED_BYTES:
+        return np.zeros(size, dtype=dtype)
+    return np.frombuffer(mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype=dtype)
+
+
+def _kept(values: Column) -> Column:
+    column = _column(len(values), values.dtype)
+    column[:] = values
+    return column
 
 
 class IdIndex:
     """A growing set of (key, day); see the module."""
 
-    __slots__ = ("_recent", "_runs")
+    __slots__ = ("_recent", "_runs", "_sieve")
 
     def __init__(self) -> None:
         self._recent: dict[bytes, int] = {}
         self._runs: list[Run] = []
+        self._sieve = Sieve(RECENT_KEYS)
 
     def __len__(self) -> int:
         return len(self._recent) + sum(map(len, self._runs))
@@ -130,11 +198,7 @@ class IdIndex:
         """Return which of some keys are known with a day at most `within` days from theirs."""
         found = np.zeros(len(keys), dtype=np.bool_)
         if self._runs:
-            high, low = halves(b"".join(keys))
-            order = np.argsort(high)  # neighbours in a run share cache lines
-            high, low, sorted_days = high[order], low[order], days[order]
-            for run in self._runs:
-                found[order] |= run.find(high, low, sorted_days, within)
+            found[self._settled(*halves(b"".join(keys)), days, within)] = True
         recent = self._recent
         if recent.keys().isdisjoint(keys):
             return found
@@ -156,22 +220,37 @@ class IdIndex:
             return
         self._settle()
         fresh = Run.of(keys, np.full(len(keys) // KEY_BYTES, day, dtype=np.uint16))
-        for run in self._runs:
-            fresh = fresh.only(~run.find(fresh.high, fresh.low, fresh.days, within=0))
-        self._push(fresh)
+        known = np.zeros(len(fresh), dtype=np.bool_)
+        for part in _slices(len(fresh)):
+            known[part][self._settled(fresh.high[part], fresh.low[part], fresh.days(part), within=0)] = True
+        self._push(fresh.only(~known))
 
     def keys_of(self, day: int) -> bytes:
         """Return all keys of a day, concatenated, in no order."""
         recent = [key for key, its_day in self._recent.items() if its_day == day]
-        parts = (run.only(run.days == day) for run in self._runs)
+        parts = (run.only(run.days() == day) for run in self._runs)
         return b"".join([*(np.column_stack((part.high, part.low)).astype("<u8").tobytes() for part in parts), *recent])
 
     def forget(self, days: Collection[int]) -> None:
         """Remove all keys of some days."""
         gone = np.array(sorted(days), dtype=np.uint16)
         self._recent = {key: day for key, day in self._recent.items() if day not in days}
-        kept = [run.only(~np.isin(run.days, gone)) for run in self._runs]
-        self._runs = [run for run in kept if len(run)]
+        for place, run in enumerate(self._runs):  # one at a time, to save memory
+            self._runs[place] = run.only(~np.isin(run.days(), gone))
+        self._runs = [run for run in self._runs if len(run)]
+        self._sieve = self._new_sieve(len(self))
+
+    def _settled(self, high: U64, low: U64, days: Days, within: int) -> Places:
+        """Return the places of those of some keys that are in a run with a day at most `within` days from theirs."""
+        found = []
+        places = self._sieve.passes(high)
+        places = places[np.argsort(high[places])]  # neighbours in a run share cache lines
+        for run in self._runs:
+            hits = run.find(high[places], low[places], days[places], within)
+            if len(hits):
+                found.append(places[hits])
+                places = np.delete(places, hits)
+        return np.concatenate(found) if found else places[:0]
 
     def _settle(self) -> None:
         """Move what is recent to a run."""
@@ -181,9 +260,22 @@ class IdIndex:
             self._recent = {}
 
     def _push(self, run: Run) -> None:
+        """Take in a run, merged with those that are not much larger."""
         if not len(run):
             return
+        if len(self) + len(run) > self._sieve.room:
+            self._sieve = self._new_sieve(len(self) + len(run))
+        self._sieve.add(run.high)
         runs = self._runs
-        while runs and len(runs[-1]) < GROWTH * len(run):
-            run = runs.pop().absorb(run)
-        runs.append(run)
+        size, kept = len(run), len(runs)
+        while kept and len(runs[kept - 1]) < GROWTH * size:
+            kept -= 1
+            size += len(runs[kept])
+        runs[kept:] = [Run.merge([*runs[kept:], run]) if kept < len(runs) else run]
+
+    def _new_sieve(self, room: int) -> Sieve:
+        """Return a sieve of all runs, with room for so many keys."""
+        sieve = Sieve(room)
+        for run in self._runs:
+            sieve.add(run.high)
+        return sieve
