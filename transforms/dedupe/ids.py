@@ -11,7 +11,7 @@ KEY_BYTES = 16
 # A dict costs about 120 bytes a key, a run one search a batch: this keeps both small.
 RECENT_KEYS = 8192
 # A run is merged into the one before it unless that is at least so many times larger: few runs to search, few times merged.
-GROWTH = 2
+GROWTH = 3
 # A run has a grid: where the keys of each value of the first bits start, for at most about so many keys a cell.
 CELL_KEYS = 8
 # A sieve has at least so many bits a key: fewer than one in so many unknown keys is searched for.
@@ -244,7 +244,6 @@ class IdIndex:
         """Return the places of those of some keys that are in a run with a day at most `within` days from theirs."""
         found = []
         places = self._sieve.passes(high)
-        places = places[np.argsort(high[places])]  # neighbours in a run share cache lines
         for run in self._runs:
             hits = run.find(high[places], low[places], days[places], within)
             if len(hits):
