@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as bench
+from benchmarks.capacity import CLICKHOUSE_US, PATH_US, SHUFFLE_US, STREAM_US, sized
+from benchmarks.capacity import Load as Sized
 from benchmarks.measure import measure, run
 from benchmarks.rows import ROWS, Load
 from benchmarks.rows.common import identify, parse, unique
@@ -42,3 +44,13 @@ def test_a_row_that_cannot_be_run_says_why(monkeypatch: pytest.MonkeyPatch, tmp_
     assert "extra `bench`" in taken["unavailable"]
     assert "no package bytewax" in measure("bytewax", DATA.load)["unavailable"]
     assert "not available here: the packages" in bench._line({"title": ROWS["bytewax"].title} | taken)
+
+
+def test_capacity_grows_with_the_rate_and_is_the_formula_of_its_page() -> None:
+    one, ten = sized(Sized(1e6)), sized(Sized(1e7))
+    assert one["events a second"] == 16_667
+    assert one["worker cores"] == round(16_667 * (PATH_US - CLICKHOUSE_US + SHUFFLE_US + STREAM_US) / 1e6 / 0.6, 1)
+    assert one["memory of ids, GB"] == round(1e6 * 60 * 24 * 0.5 * 8 * 18.8 / 1e9, 1)
+    for name in ("worker cores", "memory of ids, GB", "ClickHouse cores", "ClickHouse disk, GB a day"):
+        assert ten[name] == pytest.approx(10 * one[name], rel=0.15)
+    assert sized(Sized(1e6, average=1.0))["memory of ids, GB"] == pytest.approx(2 * one["memory of ids, GB"], rel=0.01)
