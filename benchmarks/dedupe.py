@@ -9,20 +9,11 @@ import numpy as np
 
 from schemas.event import Event
 from transforms.dedupe.filter import DuplicateFilter
+from transforms.one_process import Cell
 
 SHARDS = 4  # what the embedded sink takes
 BATCH = 4_000 // SHARDS  # events of one shard in a batch of 4,000, what a block of a file holds
 DAY = 86_400_000_000
-
-
-class _Head:
-    value: bytes | None = None
-
-    def read(self) -> bytes | None:
-        return self.value
-
-    def write(self, value: bytes) -> None:
-        self.value = value
 
 
 def _event(day: int) -> Event:
@@ -40,7 +31,7 @@ def main() -> None:
     total = parser.parse_args().ids * 1_000_000
     rng = np.random.default_rng(1)
     filter_ = DuplicateFilter(SHARDS, table=None, log=False)
-    heads = [_Head() for _ in range(SHARDS)]
+    heads = [Cell() for _ in range(SHARDS)]
     before = _resident()
     print(f"{'million ids':>12} {'us an id':>9} {'bytes an id':>12}")
     done, step, marks = (

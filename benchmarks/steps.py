@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
+
 from pipelines.generate import Plan, generate
+from pipelines.ingest import BATCH_SIZE
+from pipelines.store import MAX_ROWS
 from runners.tuning import tuned
 from schemas.event import Batch
 from schemas.message import Messages
@@ -30,6 +34,7 @@ from transforms.io.registry import registry_source
 from transforms.limits.quotas import Quotas
 from transforms.limits.rules import Limiter
 from transforms.limits.usage import Usage
+from transforms.one_process import Cell
 from transforms.parse.rules import parse_messages
 from transforms.persons.apply import apply_properties
 from transforms.persons.known import KnownIds, KnownPersons
@@ -38,19 +43,7 @@ from transforms.persons.shards import split_by_id, split_by_person
 from transforms.sink.event_ids import EventIds
 from transforms.sink.rows import event_rows, fact_rows, stored_reports
 
-BATCH = 4_000  # messages
-INSERT = 32_000  # rows
 ROUNDS = 5
-
-
-class _Head:
-    value: bytes | None = None
-
-    def read(self) -> bytes | None:
-        return self.value
-
-    def write(self, value: bytes) -> None:
-        self.value = value
 
 
 class Steps:
@@ -70,8 +63,8 @@ class Steps:
 def messages_in(files: list[str]) -> Iterator[Messages]:
     """Yield the lines of files as `ReadFiles` does."""
     lines = [line for file in files for line in Path(file).read_bytes().splitlines()]
-    for start in range(0, len(lines), BATCH):
-        part = lines[start : start + BATCH]
+    for start in range(0, len(lines), BATCH_SIZE):
+        part = lines[start : start + BATCH_SIZE]
         yield Messages(start + 1, "file", part, list(range(start, start + len(part))), time.time_ns() // 1000)
 
 
@@ -81,9 +74,9 @@ def one_round(files: list[str], teams: str, folder: str) -> tuple[dict[str, floa
     client = shared(sink)
     migrate(client)
     registry, limiter = registry_source(teams).current(), Limiter(Quotas(Usage(client), 5.0))
-    filter_, head = DuplicateFilter(1, EventIds(client, UUID(int=1)), log=False), _Head()
+    filter_, head = DuplicateFilter(1, EventIds(client, UUID(int=1)), log=False), Cell()
     ids, persons, coder, steps = KnownIds(), KnownPersons(), PackedCoder(Batch), Steps()
-    rows: list[Any] = []
+    rows: list[pa.Table] = []
     facts: list[Any] = []
     events = 0
 
@@ -91,9 +84,8 @@ def one_round(files: list[str], teams: str, folder: str) -> tuple[dict[str, floa
         pass
 
     def insert() -> None:
-        with steps.timed("rows of events"):
-            table = event_rows(rows)
         with steps.timed("insert events"):
+            table = pa.concat_tables(rows).combine_chunks()
             client.insert("events", table)
         with steps.timed("reports"):
             stored_reports(table)
@@ -127,10 +119,11 @@ def one_round(files: list[str], teams: str, folder: str) -> tuple[dict[str, floa
         batch = _over_a_runner(steps, coder, batch)
         with steps.timed("deduplicate"):
             verdicts = filter_.judge(0, batch.events, batch.keys, time.time_ns() // 1000, head, ())
-        with steps.timed("collect"):
-            rows += [batch.events[place] for place in verdicts.new]
+        with steps.timed("rows of events"):
+            rows.append(event_rows([batch.events[place] for place in verdicts.new]))
+        with steps.timed("collect facts"):
             facts += [fact for event in batch.events if event.facts for fact in event.facts]
-        if len(rows) >= INSERT:
+        if sum(each.num_rows for each in rows) >= MAX_ROWS:
             insert()
     insert()
     return steps.taken, events

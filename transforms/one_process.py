@@ -61,16 +61,18 @@ class InOneProcess(beam.PTransform):
         return batches | "Chain" >> beam.ParDo(chain).with_output_types(Report)
 
 
-class _Cell:
-    """A state cell."""
+class Cell:
+    """A state cell, in the place of a runner's."""
 
     def __init__(self) -> None:
         self._value: bytes | None = None
 
     def read(self) -> bytes | None:
+        """Return what was written last, None if nothing was."""
         return self._value
 
     def write(self, value: bytes) -> None:
+        """Take a value."""
         self._value = value
 
 
@@ -79,7 +81,7 @@ class _Heads:
 
     def __init__(self) -> None:
         self.turn = Lock()
-        self.cells: dict[tuple[int, int], _Cell] = {}
+        self.cells: dict[tuple[int, int], Cell] = {}
 
 
 @once_a_process()
@@ -131,7 +133,7 @@ class _ChainFn(beam.DoFn):
     def _pass_on(self, place: int, batch: Batch) -> Iterator[Report]:
         split, step = self._steps[place]
         for key, part in split(batch):
-            cell = self._heads.cells.setdefault((place, key), _Cell())
+            cell = self._heads.cells.setdefault((place, key), Cell())
             made = step.process((key, part), cell)
             if place + 1 == len(self._steps):
                 yield from made
