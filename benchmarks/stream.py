@@ -85,7 +85,7 @@ def drain(job: Job, topic: Broker, backlog: int) -> dict[str, Any]:
     wait_until(lambda: job.received() > 0, 120, "the first events")
     began, first, cpu = time.monotonic(), job.received(), job.cpu()
     wait_until(lambda: job.received() >= backlog and topic.unacknowledged() == 0, 1200, "the end of the backlog")
-    events, used = backlog - first, job.cpu()
+    events, used = max(1, backlog - first), job.cpu()
     return {
         "backlog drained, events/s": round(events / (time.monotonic() - began)),
         "CPU us an event": {name: round((used[name] - cpu[name]) / events * 1e6, 1) for name in cpu},
@@ -119,19 +119,17 @@ def keep_up(job: Job, topic: Broker, load: Path, rate: float) -> dict[str, Any]:
     return {**found, "p50, s": round(p50, 2), "p99, s": round(p99, 2)}
 
 
-def run(broker: str, folder: Path, backlog: int, rate: float, seconds: float) -> dict[str, Any]:
+def run(topic: Broker, folder: Path, backlog: int, rate: float, seconds: float) -> dict[str, Any]:
     """Drain a backlog, then keep up with a rate; return the figures."""
     for name, events in (("backlog", backlog), ("steady", int(rate * seconds))):
         generate(Plan(events=events, out=str(folder / name), shape="event", invalid=0, quota=0))
-    with brokers(broker, folder) as topic:
-        produce(folder / "backlog", topic.to).wait()
-        job = Job(topic, folder, str(folder / "steady" / "teams.toml"))
-        try:
-            found = {"broker": broker, **drain(job, topic, backlog)}
-            return {**found, **keep_up(job, topic, folder / "steady", rate)}
-        finally:
-            job.stream.destroy()
-            close_all()
+    produce(folder / "backlog", topic.to).wait()
+    job = Job(topic, folder, str(folder / "steady" / "teams.toml"))
+    try:
+        return {**drain(job, topic, backlog), **keep_up(job, topic, folder / "steady", rate)}
+    finally:
+        job.stream.destroy()
+        close_all()
 
 
 def main() -> None:
@@ -141,8 +139,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5_000)
     parser.add_argument("--seconds", type=float, default=60)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
-        print(json.dumps(run(asked.broker, Path(folder), asked.backlog, asked.rate, asked.seconds), indent=2))
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder, brokers(asked.broker, Path(folder)) as topic:
+        print(json.dumps(run(topic, Path(folder), asked.backlog, asked.rate, asked.seconds), indent=2))
 
 
 if __name__ == "__main__":
