@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from schemas.errors import ConfigError
 from schemas.teams import OPEN
@@ -27,6 +27,7 @@ from transforms.sink import StoreUnique
 
 DEFAULT_SHARDS = 16
 EMBEDDED_SHARDS = 1  # one process has all of them: then larger batches are cheaper
+SEVERAL_PROCESSES = {"FlinkRunner", "DataflowRunner", "SparkRunner"}  # each with state that is its own
 MAX_ROWS = 64_000  # of an insert: half of it costs a tenth more, twice as much 700 MiB more
 
 
@@ -84,6 +85,8 @@ def prepare_store(options: PipelineOptions) -> Store:
         check_shards(DEFAULT_SHARDS if asked.shards is None else asked.shards)
     except ValueError as error:
         raise ConfigError(f"--shards: {error}", "it is fixed for the life of a job") from error
+    if asked.one_process:
+        _check_one_process(options)
     client = shared(asked.sink)
     teams = asked.teams or (OPEN if client.embedded else "")
     if not teams or (teams == OPEN and not client.embedded):
@@ -92,6 +95,18 @@ def prepare_store(options: PipelineOptions) -> Store:
     require_schema(client)
     shards = asked.shards or (EMBEDDED_SHARDS if client.embedded else DEFAULT_SHARDS)
     return Store(new_run(time_ns() // 1000), asked.sink, registry, shards, asked.one_process)
+
+
+def _check_one_process(options: PipelineOptions) -> None:
+    name = options.view_as(StandardOptions).runner
+    if name in SEVERAL_PROCESSES:
+        raise ConfigError(
+            f"--one_process with --runner={name}", "that runner has several workers, which would not know of each other: leave it out"
+        )
+    if options.view_as(DirectOptions).direct_runner_bundle_repeat:
+        raise ConfigError(
+            "--one_process with --direct_runner_bundle_repeat", "bundles are run again only with state in the runner: leave it out"
+        )
 
 
 class Read(Protocol):
