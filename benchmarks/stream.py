@@ -21,6 +21,7 @@ from urllib.request import urlopen
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.generate import Plan, generate
+from runners.process import used
 from tests.faults.streams import SLUICE, Broker, KafkaTopic, PubSubTopic, Stream
 from tests.servers.kafka import Kafka
 from tests.servers.process import free_port, wait_until
@@ -60,11 +61,7 @@ class Job:
 
     def cpu(self) -> dict[str, float]:
         """Return the CPU seconds of worker and runner until now."""
-        found = {}
-        for name, process in self.stream.children().items():
-            after_name = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
-            found[name] = (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
-        return found
+        return {name: used(process)[1] for name, process in self.stream.children().items()}
 
     def _metrics(self) -> dict[str, float]:
         try:
@@ -85,10 +82,10 @@ def drain(job: Job, topic: Broker, backlog: int) -> dict[str, Any]:
     wait_until(lambda: job.received() > 0, 120, "the first events")
     began, first, cpu = time.monotonic(), job.received(), job.cpu()
     wait_until(lambda: job.received() >= backlog and topic.unacknowledged() == 0, 1200, "the end of the backlog")
-    events, used = max(1, backlog - first), job.cpu()
+    events, after = max(1, backlog - first), job.cpu()
     return {
         "backlog drained, events/s": round(events / (time.monotonic() - began)),
-        "CPU us an event": {name: round((used[name] - cpu[name]) / events * 1e6, 1) for name in cpu},
+        "CPU us an event": {name: round((after[name] - cpu[name]) / events * 1e6, 1) for name in cpu},
     }
 
 
@@ -100,14 +97,14 @@ def keep_up(job: Job, topic: Broker, load: Path, rate: float) -> dict[str, Any]:
         time.sleep(1)
         memory.append(job.memory("worker"))
     seconds, sent = time.time() - began, job.received() - before
-    used = job.cpu()
+    after = job.cpu()
     wait_until(lambda: topic.unacknowledged() == 0, 600, "the end")
     third = len(memory) // 3
     found = {
         "steady rate, events/s": rate,
         "seconds": round(seconds),
         "received meanwhile, events/s": round(sent / seconds),
-        "cores": {name: round((used[name] - cpu[name]) / seconds, 2) for name in cpu},
+        "cores": {name: round((after[name] - cpu[name]) / seconds, 2) for name in cpu},
         "worker MiB, medians of thirds": [round(statistics.median(memory[third * part : third * (part + 1)])) for part in range(3)],
         "runner MiB": round(job.memory("runner")),
     }

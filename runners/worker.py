@@ -20,6 +20,7 @@ from apache_beam.runners.runner import PipelineState
 
 from pipelines.ingest import ingest, prepare
 from runners.prism import OPTIONS, prism
+from runners.process import used
 from runners.status import Status, encode
 from runners.tuning import sample_often, tuned
 from schemas.errors import ConfigError, SluiceError
@@ -30,8 +31,6 @@ from transforms.metrics import alarms, lags, progress, step_seconds
 EVERY_SECONDS = 1.0
 SHARDS = 4  # of ids: one process has them all, and reads each back when it starts
 DRAIN_SECONDS = 20.0  # for what is in flight when it shall stop
-PAGE = os.sysconf("SC_PAGE_SIZE")
-TICKS = os.sysconf("SC_CLK_TCK")
 ENDED = (PipelineState.DONE, PipelineState.FAILED, PipelineState.CANCELLED)
 
 
@@ -101,27 +100,17 @@ def _failed(result: beam.runners.runner.PipelineResult, runner: "subprocess.Pope
 
 
 def _status(state: str, run: str, runner: "subprocess.Popen[bytes]") -> Status:
-    used = {"worker": _used(os.getpid()), "runner": _used(runner.pid)}
+    taken = {"worker": used(os.getpid()), "runner": used(runner.pid)}
     return Status(
         state,
         run,
         {metric.value: amount for metric, amount in progress.copy().items()},
         dict(lags),
         {step: round(seconds, 3) for step, seconds in step_seconds.copy().items()},
-        {name: rss for name, (rss, _) in used.items()},
-        {name: cpu for name, (_, cpu) in used.items()},
+        {name: rss for name, (rss, _) in taken.items()},
+        {name: cpu for name, (_, cpu) in taken.items()},
         "; ".join(alarms.values()),
     )
-
-
-def _used(process: int) -> tuple[int, float]:
-    """Return bytes of memory and CPU seconds of a process; zeros if it is gone."""
-    try:
-        with open(f"/proc/{process}/statm") as statm, open(f"/proc/{process}/stat") as stat:
-            after_name = stat.read().rpartition(") ")[2].split()
-            return int(statm.read().split()[1]) * PAGE, (int(after_name[11]) + int(after_name[12])) / TICKS
-    except FileNotFoundError:
-        return 0, 0.0
 
 
 def _say(status: Status) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from benchmarks.rows import Job, Load, Unavailable, Usage
+from runners.process import used
 from tests.servers.process import Server
 
 SOURCE = Path(__file__).parents[1] / "benthos"
@@ -32,10 +33,9 @@ class _ClickHouse(Server):
     def usage(self) -> Usage:
         """Return what the server has taken."""
         assert self._process is not None
-        folder = Path("/proc", str(self._process.pid))
-        user, system = folder.joinpath("stat").read_text().rpartition(")")[2].split()[11:13]
-        peak = next(line for line in folder.joinpath("status").read_text().splitlines() if line.startswith("VmHWM"))
-        return Usage((int(user) + int(system)) / os.sysconf("SC_CLK_TCK"), int(peak.split()[1]) / 1024)
+        status = Path("/proc", str(self._process.pid), "status").read_text()
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return Usage(used(self._process.pid)[1], int(peak.split()[1]) / 1024)
 
     def stored(self) -> int:
         """Return how many rows there are."""
@@ -55,10 +55,10 @@ class _Benthos:
     def run(self) -> None:
         """Run it to its end."""
         process = subprocess.Popen(self._command, env=self._environment)
-        _, status, used = os.wait4(process.pid, 0)
+        _, status, taken = os.wait4(process.pid, 0)
         if status:
             raise RuntimeError(f"benthos ended with {os.waitstatus_to_exitcode(status)}")
-        self.peak_mib = used.ru_maxrss / 1024
+        self.peak_mib = taken.ru_maxrss / 1024
 
 
 def _build(folder: Path) -> Path:

@@ -56,7 +56,6 @@ class Writer:
         if verdicts.new:
             rows = event_rows([events[place] for place in verdicts.new])
             block.rows.append(rows)
-            block.count_of_rows += rows.num_rows
             block.bytes += rows.nbytes
         for place in verdicts.duplicate:
             block.count(events[place], Outcome.DUPLICATE, "")
@@ -67,7 +66,7 @@ class Writer:
 
     def flush_if_full(self) -> list[Report]:
         """Start to insert the block if it is large enough; return the reports of the block before it, which it waits for."""
-        if self._block.count_of_rows < self._max_rows and self._block.bytes < self._max_bytes:
+        if self._block.count_of_rows() < self._max_rows and self._block.bytes < self._max_bytes:
             return []
         return self._start()
 
@@ -102,14 +101,17 @@ class _Block:
     """Rows that are inserted together."""
 
     def __init__(self) -> None:
-        self.rows: list[pa.Table] = []  # of events: columns at once, while they are in the processor's caches, and a third of the memory
-        self.count_of_rows = 0
+        self.rows: list[pa.Table] = []  # of events: made columns at once, while they are in the processor's caches
         self.letters: list[DeadLetter] = []
         self.warnings: list[IngestionWarning] = []
         self.facts: list[Fact] = []
         self.group_facts: list[GroupFact] = []
         self.bytes = 0
         self._counts: Counter[tuple[int, int, int, int, str]] = Counter()
+
+    def count_of_rows(self) -> int:
+        """Return how many events there are to insert."""
+        return sum(rows.num_rows for rows in self.rows)
 
     def count(self, what: Event | DeadLetter, outcome: Outcome, reason: str) -> None:
         """Count one event or letter."""
