@@ -106,7 +106,8 @@ def test_a_registry_without_most_tokens_stops_the_job_until_it_is_mended(scene: 
     wait_until(lambda: scene.get("/readyz")[1].startswith("breaker open: "), 90, "the breaker")
     code, text = scene.get("/readyz")
     assert code == 503
-    assert re.search(r"rejected \(unknown_token\), [0-2] of \d+ teams accepted", text)
+    # The load has some rubbish of its own: its reason, if there is any in the sample, is named second.
+    assert re.search(r"rejected \(unknown_token(, \w+)?\), [0-2] of \d+ teams accepted", text)
     assert scene.get("/healthz") == (200, text)
     assert "\nsluice_breaker_open 1.0\n" in scene.get("/metrics")[1]
     done = scene.topic.done()
