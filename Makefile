@@ -12,7 +12,7 @@ help: ## list the targets
 
 install: $(VENV)/installed ## make .venv with the `sluice` command and the tools
 
-$(VENV)/installed: setup.py constraints.txt
+$(VENV)/installed: setup.py pyproject.toml constraints.txt $(shell find $(CODE) -name "*.pyx")
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -1,6 +1,13 @@
 """Packaging; Beam's `--setup_file` takes it as it is. Tools are configured in pyproject.toml, versions pinned in constraints.txt."""
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+
+try:
+    from Cython.Build import cythonize
+except ImportError:  # only a source distribution is made, or a wheel without the compiled modules: everything works, slower
+    compiled = []
+else:
+    compiled = cythonize([Extension("transforms.parse.ordinary", ["transforms/parse/ordinary.pyx"], optional=True)])
 
 setup(
     name="sluice",
@@ -8,7 +15,8 @@ setup(
     description="An event pipeline that loses nothing and can prove it: Apache Beam to ClickHouse",
     python_requires=">=3.11",
     packages=find_packages(include=["schemas*", "transforms*", "pipelines*", "runners*"]),
-    package_data={"schemas.tables": ["*.sql"], "schemas": ["py.typed"]},
+    package_data={"schemas.tables": ["*.sql"], "schemas": ["py.typed"], "transforms.parse": ["*.pyx", "*.pyi"]},
+    ext_modules=compiled,
     install_requires=[
         "apache-beam>=2.77,<2.78",
         "chdb>=4.4",

@@ -17,6 +17,7 @@ from transforms.escapes import mend_escapes
 
 NOTHING = Raw(b"")
 SPACE = b" \t\r\n"
+CLIENT_WARNING = "$$client_ingestion_warning"
 
 
 class Fields(msgspec.Struct, gc=False):

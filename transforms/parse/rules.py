@@ -1,6 +1,7 @@
 """Raw messages in; a batch of events, dead letters and warnings out, with the count of what was received."""
 
 from collections import Counter
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from schemas.teams import Registry
 from transforms.parse import fields as rules
 from transforms.parse.body import unwrap
 from transforms.parse.decode import (
+    CLIENT_WARNING,
     NOTHING,
     Fields,
     Properties,
@@ -30,9 +32,15 @@ from transforms.parse.decode import (
 from transforms.parse.timestamps import event_time, parse_arrival, parse_time
 from transforms.persons.facts import MERGES, SILENT, SPEAKING, add_facts, group_columns, without_person
 
+try:
+    from transforms.parse.ordinary import Ordinary
+except ImportError:  # it was not compiled
+    COMPILED = False
+else:
+    COMPILED = True
+
 STEP = "ParseEvents"
 HOUR = 3_600_000_000  # microseconds
-CLIENT_WARNING = "$$client_ingestion_warning"
 
 
 def parse_messages(messages: Messages, registry: Registry) -> tuple[Batch, Report]:
@@ -43,11 +51,16 @@ def parse_messages(messages: Messages, registry: Registry) -> tuple[Batch, Repor
     """
     parser = _Parser(messages, registry)
     for place, payload in enumerate(messages.payloads):
-        parser.parse(_Message(messages, place, payload))
-    parser.received.update([(event.team_id, event.arrival // HOUR) for event in parser.events])
+        if not parser.take(payload, place):
+            parser.parse(_Message(messages, place, payload))
+    for (team, arrival), count in Counter(map(_TEAM_AND_ARRIVAL, parser.events)).items():
+        parser.received[team, arrival // HOUR] += count
     tallies = [Tally(team, hour * 3600, Outcome.RECEIVED, "", count) for (team, hour), count in parser.received.items()]
     batch = Batch(parser.events, parser.letters, list(parser.warnings.values()))
     return batch, Report(messages.receipt, tallies, parsed=len(messages.payloads))
+
+
+_TEAM_AND_ARRIVAL = attrgetter("team_id", "arrival")
 
 
 class _Message:
@@ -89,16 +102,35 @@ class _Parser:
     """Collects what the messages of one receipt become."""
 
     def __init__(self, messages: Messages, registry: Registry) -> None:
+        self._messages = messages
         self._source = messages.source
         self._receipt = messages.receipt
         self._broken = messages.rejected
         self._registry = registry
         self._dropped = registry.dropped_tokens
         self._teams: dict[str, int] = {}
+        self._ordinary = Ordinary(_PlainTeams(registry), messages.receipt) if COMPILED and not messages.rejected else None
         self.events: list[Event] = []
         self.letters: list[DeadLetter] = []
         self.warnings: dict[tuple[int, str, str], IngestionWarning] = {}
         self.received: Counter[tuple[int, int]] = Counter()  # of what was rejected; the events are counted when all are there
+
+    def take(self, payload: bytes, place: int) -> bool:
+        """Take a message that is one ordinary event; return whether it was."""
+        messages = self._messages
+        arrival = messages.arrivals[place] if messages.arrivals else messages.arrival
+        return self._take(payload, None, arrival, None, False, messages.offsets[place], 0)
+
+    def _take(self, raw: bytes, token: Any, arrival: int, sent_at: int | None, is_historical: bool, offset: int, index: int) -> bool:
+        ordinary = self._ordinary
+        if ordinary is None or (event := ordinary.event(raw, token, arrival, sent_at, is_historical, offset, index)) is None:
+            return False
+        if ordinary.groups is not None:
+            event.groups = group_columns(ordinary.groups, self._registry.group_types_of(event.team_id))
+        if ordinary.speaks:
+            self._listen(event)
+        self.events.append(event)
+        return True
 
     def parse(self, message: _Message) -> None:
         """Parse one message, of any shape."""
@@ -147,6 +179,8 @@ class _Parser:
 
     def _parse_list(self, raws: list[bytes], message: _Message) -> None:
         for index, raw in enumerate(raws):
+            if self._take(raw, message.token, message.arrival, message.sent_at, message.historical, message.offset, index):
+                continue
             try:
                 fields = fields_of(raw)
             except (Rejected, RecursionError) as error:
@@ -248,16 +282,20 @@ class _Parser:
             if known.groups is not NOTHING:
                 event.groups = group_columns(bytes(known.groups), self._registry.group_types_of(event.team_id))
             if says_more or event.event in SPEAKING:
-
-                def warn(kind: WarningType, field: str, value: Any) -> None:
-                    self._warn_event(event, kind, field, value)
-
-                add_facts(event, warn)
+                self._listen(event)
             return
         if event.event in MERGES:
             self._warn_event(event, WarningType.CANNOT_MERGE_WITH_ILLEGAL_DISTINCT_ID, "distinct_id", event.distinct_id)
         if says_more or known.groups is not NOTHING:
             event.properties = without_person(event.properties)
+
+    def _listen(self, event: Event) -> None:
+        """Put in what the event says itself."""
+
+        def warn(kind: WarningType, field: str, value: Any) -> None:
+            self._warn_event(event, kind, field, value)
+
+        add_facts(event, warn)
 
     def _made_uuid(self, fields: Fields, raw: bytes, message: _Message, index: int) -> bytes:
         """Return a uuid that holds no time of reading: that differs the next time."""
@@ -348,6 +386,24 @@ class _Parser:
             return
         text = msgspec.json.encode(details).decode()
         self.warnings[team, kind, key] = IngestionWarning(team, kind, key, text, 1, arrival, self._receipt, offset)
+
+
+class _PlainTeams(dict[str, int]):
+    """Teams by token; 0 for tokens that need a closer look: unknown ones, and those whose events are dropped."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def __missing__(self, value: str) -> int:
+        try:
+            token = rules.token(value)
+        except Rejected:
+            team = None
+        else:
+            team = self._registry.team_id(token) if token not in self._registry.dropped_tokens else None
+        self[value] = team or 0
+        return self[value]
 
 
 def _rejected(error: Exception) -> Rejected:
