@@ -34,6 +34,7 @@ cdef enum:
     MAX_NAMES = 64
     HAS_ESCAPES = 1
     HAS_WIDE = 2
+    HAS_LETTERS = 4  # that are written as escapes though they are ASCII: so a name can hide
 
 cdef uint8_t IN_STRING[256]
 cdef int HEX[256]
@@ -56,7 +57,7 @@ _fill()
 ctypedef const uint8_t* Text
 
 
-cdef struct Value:  # of a member: where it is, and HAS_ESCAPES, HAS_WIDE
+cdef struct Value:  # of a member: where it is, and HAS_...
     Text start
     Text end
     int has
@@ -109,7 +110,7 @@ cdef inline Text _gap(Text at) noexcept:
 
 
 cdef Text _string(Text at, int* has) noexcept:
-    """Read a string from behind its first quote. Escapes of NUL and of surrogates are not ordinary."""
+    """Read a string from behind its first quote. Escapes of NUL and of lone surrogates are not ordinary."""
     cdef int kind, code
     while True:
         while IN_STRING[at[0]] == PLAIN:
@@ -127,12 +128,27 @@ cdef Text _string(Text at, int* has) noexcept:
         if at[1] in b'"\\/bfnrt':
             at += 2
             continue
-        if at[1] != b"u" or HEX[at[2]] < 0 or HEX[at[3]] < 0 or HEX[at[4]] < 0 or HEX[at[5]] < 0:
+        if at[1] != b"u":
             return NULL
-        code = HEX[at[2]] << 12 | HEX[at[3]] << 8 | HEX[at[4]] << 4 | HEX[at[5]]
-        if code == 0 or 0xD800 <= code <= 0xDFFF:
+        code = _code(at + 2)
+        if 0xD800 <= code < 0xDC00 and at[6] == b"\\" and at[7] == b"u" and 0xDC00 <= _code(at + 8) < 0xE000:
+            at += 12
+            continue
+        if code <= 0 or 0xD800 <= code < 0xE000:
             return NULL
+        if code < 0x80:
+            has[0] |= HAS_LETTERS
         at += 6
+
+
+cdef inline int _code(Text at) noexcept:
+    """Return the number of four hexadecimal digits, -1 if there are others."""
+    cdef int place, found = 0
+    for place in range(4):
+        if HEX[at[place]] < 0:
+            return -1
+        found = found << 4 | HEX[at[place]]
+    return found
 
 
 cdef inline Text _digits(Text at) noexcept:
@@ -222,8 +238,8 @@ cdef Text _object(Text at, int* has, int depth, _Names names, Value* values, _Na
         has[0] |= key
         place = -1
         if names is not None:
-            if key & HAS_ESCAPES:
-                return NULL  # it may be one of the names all the same
+            if key & HAS_LETTERS:
+                return NULL
             place = names.place(start, at - 1 - start)
             if place >= names.extraordinary or (place >= 0 and values[place].start != NULL):
                 return NULL
@@ -369,7 +385,7 @@ cdef class Ordinary:
                 PyUnicode_DecodeUTF8(<const char*>fields[PROPERTIES].start, fields[PROPERTIES].end - fields[PROPERTIES].start, NULL)
         except UnicodeDecodeError:
             return None
-        cdef bint special = fields[EVENT].start[1] == b"$" or fields[EVENT].has & HAS_ESCAPES
+        cdef bint special = fields[EVENT].start[1] == b"$" or fields[EVENT].has & HAS_LETTERS
         if special and name == CLIENT_WARNING:
             return None
         self.speaks = inside[SET].start != NULL or inside[SET_ONCE].start != NULL or inside[UNSET].start != NULL
