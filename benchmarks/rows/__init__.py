@@ -70,4 +70,5 @@ ROWS = {
     "benthos": Row("Benthos and its ClickHouse: parse, dedupe, post, store", "benthos"),
     "tuned": Row("Beam, tuned: an event an element, DeduplicatePerKey", "tuned", share=50),
     "naive": Row("naive Beam: an event an element, DeduplicatePerKey", "naive", share=50),
+    "direct": Row("naive Beam, on the runner that Beam chooses", "direct", share=50),
 }

@@ -12,6 +12,7 @@ import ciso8601
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner
 from apache_beam.transforms.deduplicate import DeduplicatePerKey
 
 from benchmarks.rows import Job, Load
@@ -59,8 +60,13 @@ class _Insert(beam.DoFn):
         self._rows = []
 
 
-def _run(files: list[str], sink: str) -> None:
-    with beam.Pipeline(FnApiRunner(), PipelineOptions([])) as pipeline:
+def run(files: list[str], sink: str, runner: PipelineRunner | None) -> None:
+    """Run the pipeline.
+
+    Args:
+        runner: None for the one that Beam chooses.
+    """
+    with beam.Pipeline(runner, PipelineOptions([])) as pipeline:
         lines = [pipeline | f"Read{number}" >> beam.io.ReadFromText(file) for number, file in enumerate(files)]
         events = lines | beam.Flatten() | "Parse" >> beam.Map(_parse)
         unique = events | DeduplicatePerKey(processing_time_duration=7 * 86_400)
@@ -71,4 +77,4 @@ def _run(files: list[str], sink: str) -> None:
 def ready(load: Load, folder: str) -> Iterator[Job]:
     """Yield the job."""
     sink = warm_up(folder)
-    yield Job(lambda: _run(load.files, sink), lambda: stored(sink))
+    yield Job(lambda: run(load.files, sink, FnApiRunner()), lambda: stored(sink))
