@@ -1,7 +1,7 @@
 """The naive pipeline where nobody names a runner. Beam then takes its oldest one: the others have no timers in processing time here.
 
-That one keeps state in plain dicts, has one thread, and reads no unbounded source: it is for tests. It is a row all the same, since it is what
-`beam.Pipeline()` does.
+That one keeps state in plain dicts, has one thread, and reads no unbounded source: it is for tests. It is a row all the same, since it is
+what `beam.Pipeline()` does.
 """
 
 from collections.abc import Iterator
