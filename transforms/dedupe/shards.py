@@ -14,8 +14,8 @@ def split(batch: Batch, shards: int) -> Iterator[tuple[int, Batch]]:
         shards: how many there are; it divides 256, and a shard is a range of buckets.
     """
     if shards == 1:
-        keys = b"".join([unique_key(event.team_id, event.uuid) for event in batch.events])
-        yield 0, Batch(batch.events, batch.letters, batch.warnings, keys, facts=batch.facts)
+        whole = b"".join([unique_key(event.team_id, event.uuid) for event in batch.events])
+        yield 0, Batch(batch.events, batch.letters, batch.warnings, whole, facts=batch.facts)
         return
     width = BUCKETS // shards
     parts: dict[int, tuple[list[Event], list[bytes]]] = {}

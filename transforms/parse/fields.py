@@ -2,6 +2,7 @@
 
 import re
 from binascii import unhexlify
+from collections.abc import Mapping
 from hashlib import sha1
 from typing import Any
 
@@ -191,8 +192,15 @@ def with_top_level(raw: bytes, fields: Fields, known: Properties) -> bytes:
                 raw = _merged(raw, name, bytes(theirs))
     if fields.ip is not None and known.ip is NOTHING:
         added["$ip"] = encode_any(fields.ip)
-    if not added:
-        return raw
+    return with_members(raw, added) if added else raw
+
+
+def with_members(raw: bytes, added: Mapping[str, bytes]) -> bytes:
+    """Return a JSON object with members that it does not have, before its own.
+
+    Args:
+        added: JSON by plain names, at least one.
+    """
     inside = b",".join(b'"%s":%s' % (name.encode(), mend_escapes(value)) for name, value in added.items())
     rest = raw[1:].lstrip()
     return b"{" + inside + (b"" if rest == b"}" else b",") + rest

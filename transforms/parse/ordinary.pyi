@@ -5,6 +5,7 @@ from schemas.event import Event
 class Ordinary:
     speaks: bool
     groups: bytes | None
+    has_ip: bool
     def __init__(self, teams: dict[str, int], receipt: int) -> None: ...
     def event(
         self, text: bytes, token: Any, arrival: int, sent_at: int | None, historical: bool, offset: int, index: int

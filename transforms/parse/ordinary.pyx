@@ -274,12 +274,14 @@ cdef _Names _FIELDS = _Names(
 )
 # Of its properties.
 cdef enum:
-    IN_TOKEN, IN_DISTINCT_ID, PROFILE, ELEMENTS_CHAIN, IGNORE_SENT_AT, SET, SET_ONCE, UNSET, GROUPS, COPIED
-_READ_INSIDE = ("token", "distinct_id", "$process_person_profile", "$elements_chain", "$ignore_sent_at", "$set", "$set_once", "$unset", "$groups")
+    IN_TOKEN, IN_DISTINCT_ID, PROFILE, ELEMENTS_CHAIN, IGNORE_SENT_AT, IP, SET, SET_ONCE, UNSET, GROUPS, COPIED
+_READ_INSIDE = (
+    "token", "distinct_id", "$process_person_profile", "$elements_chain", "$ignore_sent_at", "$ip", "$set", "$set_once", "$unset", "$groups",
+)
 cdef int _COPIED = len(CAMPAIGN + APP)
 cdef _Names _PROPERTIES = _Names(_READ_INSIDE + CAMPAIGN + APP, MAX_NAMES)
-# The others make no difference while nothing outside is an address, and the event is not a client's warning.
-assert set(Properties.__struct_encode_fields__) - set(_READ_INSIDE) == {"$ip", "$$client_ingestion_warning_message"}
+# The other one is read of a client's warning only, which is not ordinary.
+assert set(Properties.__struct_encode_fields__) - set(_READ_INSIDE) == {"$$client_ingestion_warning_message"}
 assert COPIED + _COPIED <= MAX_NAMES
 
 # Lengths and first letters of distinct ids that may be illegal: only those are looked up.
@@ -300,12 +302,14 @@ cdef class Ordinary:
     Attributes:
         speaks: whether the event that was read last says more of persons or groups than what is `copied`.
         groups: JSON of its `$groups`, or None.
+        has_ip: whether its properties have an `$ip`.
     """
 
     cdef Value[ORDINARY_FIELDS] _fields
     cdef Value[MAX_NAMES] _inside
     cdef readonly bint speaks
     cdef readonly object groups
+    cdef readonly bint has_ip
 
     cdef object _teams
     cdef object _receipt
@@ -389,6 +393,7 @@ cdef class Ordinary:
         if special and name == CLIENT_WARNING:
             return None
         self.speaks = inside[SET].start != NULL or inside[SET_ONCE].start != NULL or inside[UNSET].start != NULL
+        self.has_ip = inside[IP].start != NULL
         self.groups = None
         copied = ()
         if full:

@@ -109,7 +109,8 @@ class _Parser:
         self._registry = registry
         self._dropped = registry.dropped_tokens
         self._teams: dict[str, int] = {}
-        self._ordinary = Ordinary(_PlainTeams(registry), messages.receipt) if COMPILED and not messages.rejected else None
+        self._plain = _PlainTeams(registry)
+        self._ordinary = Ordinary(self._plain, messages.receipt) if COMPILED and not messages.rejected else None
         self.events: list[Event] = []
         self.letters: list[DeadLetter] = []
         self.warnings: dict[tuple[int, str, str], IngestionWarning] = {}
@@ -125,12 +126,33 @@ class _Parser:
         ordinary = self._ordinary
         if ordinary is None or (event := ordinary.event(raw, token, arrival, sent_at, is_historical, offset, index)) is None:
             return False
+        self._finish(ordinary, event)
+        return True
+
+    def _take_captured(self, text: bytes, envelope: Fields, message: _Message) -> bool:
+        """Take an ordinary event out of its envelope, if the edge says nothing else of it than it says itself; return whether it was."""
+        ordinary = self._ordinary
+        if ordinary is None:
+            return False
+        event = ordinary.event(text, envelope.token, message.arrival, _sent_at(envelope, message), False, message.offset, 0)
+        if (
+            event is None
+            or envelope.distinct_id not in (None, "", event.distinct_id)
+            or not _is_uuid(envelope.uuid, event.uuid)
+            or (envelope.token is not None and (type(envelope.token) is not str or self._plain[envelope.token] != event.team_id))
+        ):
+            return False
+        if envelope.ip is not None and envelope.ip != "" and not ordinary.has_ip:
+            event.properties = rules.with_members(event.properties, {"$ip": encode_any(envelope.ip)})
+        self._finish(ordinary, event)
+        return True
+
+    def _finish(self, ordinary: "Ordinary", event: Event) -> None:
         if ordinary.groups is not None:
             event.groups = group_columns(ordinary.groups, self._registry.group_types_of(event.team_id))
         if ordinary.speaks:
             self._listen(event)
         self.events.append(event)
-        return True
 
     def parse(self, message: _Message) -> None:
         """Parse one message, of any shape."""
@@ -195,6 +217,8 @@ class _Parser:
             message.arrival, message.stamped = now, True
         message.token = envelope.token
         text = envelope.data.encode(errors="replace")
+        if self._take_captured(text, envelope, message):
+            return
         try:
             fields = fields_of(text)
         except (Rejected, RecursionError) as error:
@@ -416,6 +440,11 @@ def _first(*values: Any) -> Any:
         if value is not None and value != "":
             return value
     return None
+
+
+def _is_uuid(text: Any, uuid: bytes) -> bool:
+    """Return whether a text is a uuid, or nothing."""
+    return not text or (type(text) is str and len(text) == 36 and text.replace("-", "") == uuid.hex())
 
 
 def _sent_at(fields: Fields, message: _Message) -> int | None:
