@@ -1,5 +1,6 @@
 """`ParseEvents`: raw messages in; batches of events with their dead letters and warnings, and the count of what was received, out."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic
@@ -17,7 +18,10 @@ from transforms.breaker import BreakerAt
 from transforms.breaker.window import seen_of
 from transforms.io.registry import RegistrySource
 from transforms.metrics import Metric, alarms, count, count_outcomes, timed
+from transforms.parse import rules
 from transforms.parse.rules import parse_messages
+
+logger = logging.getLogger(__name__)
 
 REPORTS = "reports"
 
@@ -61,6 +65,12 @@ class _ParseEventsFn(beam.DoFn):
     def __init__(self, registry: RegistrySource, breaker: BreakerAt | None) -> None:
         self._registry = registry
         self._breaker = breaker
+
+    def setup(self) -> None:
+        if not rules.COMPILED:
+            logger.warning(
+                "No compiled parser on this worker: an event costs half as much again. Install sluice where there is a C compiler."
+            )
 
     @no_annotations
     def process(self, messages: Messages) -> Iterator[Batch | pvalue.TaggedOutput]:

@@ -18,7 +18,8 @@ from transforms.breaker import BreakerAt
 from transforms.io.clickhouse import shared
 from transforms.io.migrate import migrate
 from transforms.metrics import Metric, alarms, progress
-from transforms.parse import ParseEvents
+from transforms.parse import ParseEvents, rules
+from transforms.parse.transform import _ParseEventsFn
 from transforms.runs import new_run
 
 SOURCE = "kafka://cluster/topic/0"
@@ -88,3 +89,8 @@ def test_mended_it_goes_through_in_the_same_process(breaker: BreakerAt) -> None:
 
 def test_without_a_breaker_all_are_letters(breaker: BreakerAt) -> None:
     assert parse(None, {}) == (0, 400)
+
+
+def test_a_worker_without_the_compiled_parser_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    _ParseEventsFn(Teams(TEAMS), None).setup()
+    assert ("No compiled parser" in caplog.text) is not rules.COMPILED
