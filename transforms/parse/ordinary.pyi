@@ -3,8 +3,9 @@ from typing import Any
 from schemas.event import Event
 
 class Ordinary:
-    speaks: bool
+    has_more: bool
     groups: bytes | None
+    speaks: bool
     has_ip: bool
     def __init__(self, teams: dict[str, int], receipt: int) -> None: ...
     def event(

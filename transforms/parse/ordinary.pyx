@@ -300,13 +300,15 @@ cdef class Ordinary:
         receipt: its id.
 
     Attributes:
-        speaks: whether the event that was read last says more of persons or groups than what is `copied`.
+        has_more: whether there is more to be put into the event that was read last: groups, or what it speaks of.
         groups: JSON of its `$groups`, or None.
+        speaks: whether it says more of persons or groups than what is `copied`.
         has_ip: whether its properties have an `$ip`.
     """
 
     cdef Value[ORDINARY_FIELDS] _fields
     cdef Value[MAX_NAMES] _inside
+    cdef readonly bint has_more
     cdef readonly bint speaks
     cdef readonly object groups
     cdef readonly bint has_ip
@@ -405,6 +407,7 @@ cdef class Ordinary:
                 self.speaks = name in SPEAKING
         elif self.speaks or inside[GROUPS].start != NULL or (special and name in SPEAKING):
             return None
+        self.has_more = self.speaks or self.groups is not None
         return Event(
             team,
             PyBytes_FromStringAndSize(<const char*>uuid, 16),

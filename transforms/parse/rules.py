@@ -50,9 +50,7 @@ def parse_messages(messages: Messages, registry: Registry) -> tuple[Batch, Repor
     of arrival; a message that cannot be taken apart counts as one event, of team 0.
     """
     parser = _Parser(messages, registry)
-    for place, payload in enumerate(messages.payloads):
-        if not parser.take(payload, place):
-            parser.parse(_Message(messages, place, payload))
+    parser.parse_all()
     for (team, arrival), count in Counter(map(_TEAM_AND_ARRIVAL, parser.events)).items():
         parser.received[team, arrival // HOUR] += count
     tallies = [Tally(team, hour * 3600, Outcome.RECEIVED, "", count) for (team, hour), count in parser.received.items()]
@@ -116,18 +114,27 @@ class _Parser:
         self.warnings: dict[tuple[int, str, str], IngestionWarning] = {}
         self.received: Counter[tuple[int, int]] = Counter()  # of what was rejected; the events are counted when all are there
 
-    def take(self, payload: bytes, place: int) -> bool:
-        """Take a message that is one ordinary event; return whether it was."""
-        messages = self._messages
-        arrival = messages.arrivals[place] if messages.arrivals else messages.arrival
-        return self._take(payload, None, arrival, None, False, messages.offsets[place], 0)
+    def parse_all(self) -> None:
+        """Parse the messages: at once those that are one ordinary event."""
+        messages, ordinary = self._messages, self._ordinary
+        arrivals = messages.arrivals or [messages.arrival] * len(messages.payloads)
+        for place, (payload, arrival, offset) in enumerate(zip(messages.payloads, arrivals, messages.offsets, strict=True)):
+            if ordinary is None or (event := ordinary.event(payload, None, arrival, None, False, offset, 0)) is None:
+                self.parse(_Message(messages, place, payload))
+            elif ordinary.has_more:
+                self._add_more(ordinary, event)
+            else:
+                self.events.append(event)
 
-    def _take(self, raw: bytes, token: Any, arrival: int, sent_at: int | None, is_historical: bool, offset: int, index: int) -> bool:
+    def _take(self, raw: bytes, message: _Message, index: int) -> bool:
+        """Take an ordinary event of a batch; return whether it was."""
         ordinary = self._ordinary
-        if ordinary is None or (event := ordinary.event(raw, token, arrival, sent_at, is_historical, offset, index)) is None:
+        if ordinary is None:
             return False
-        self._finish(ordinary, event)
-        return True
+        event = ordinary.event(raw, message.token, message.arrival, message.sent_at, message.historical, message.offset, index)
+        if event is not None:
+            self._add_more(ordinary, event)
+        return event is not None
 
     def _take_captured(self, text: bytes, envelope: Fields, message: _Message) -> bool:
         """Take an ordinary event out of its envelope, if the edge says nothing else of it than it says itself; return whether it was."""
@@ -144,10 +151,11 @@ class _Parser:
             return False
         if envelope.ip is not None and envelope.ip != "" and not ordinary.has_ip:
             event.properties = rules.with_members(event.properties, {"$ip": encode_any(envelope.ip)})
-        self._finish(ordinary, event)
+        self._add_more(ordinary, event)
         return True
 
-    def _finish(self, ordinary: "Ordinary", event: Event) -> None:
+    def _add_more(self, ordinary: "Ordinary", event: Event) -> None:
+        """Add the ordinary event that was read last, with its groups and facts."""
         if ordinary.groups is not None:
             event.groups = group_columns(ordinary.groups, self._registry.group_types_of(event.team_id))
         if ordinary.speaks:
@@ -201,7 +209,7 @@ class _Parser:
 
     def _parse_list(self, raws: list[bytes], message: _Message) -> None:
         for index, raw in enumerate(raws):
-            if self._take(raw, message.token, message.arrival, message.sent_at, message.historical, message.offset, index):
+            if self._take(raw, message, index):
                 continue
             try:
                 fields = fields_of(raw)

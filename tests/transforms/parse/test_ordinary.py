@@ -105,6 +105,8 @@ OTHERS = {
     "hyphens elsewhere": message(uuid="0190a1b-20000-7000-8000-00000000000f"),
     "a NUL": message(properties={"a": "\0"}),
     "half a surrogate": message().replace(b"{}", rb'{"a": "\ud83d"}'),
+    "half a surrogate and a letter": message().replace(b"{}", rb'{"a": "\ud83d\u0041"}'),
+    "half a surrogate and an escape": message().replace(b"{}", rb'{"a": "\ud83d\n"}'),
     "a name with an escape": message(properties={"a": 1}).replace(b'"a"', rb'"\u0024set"'),
     "a field with an escape": message(properties={"a": 1}).replace(b'"event"', rb'"e\u0076ent"'),
     "a name twice": message(properties={"$set": 1}).replace(b'{"$set"', b'{"$set": {"a": 1}, "$set"'),
@@ -143,7 +145,7 @@ OTHERS = {
     **{f"the number {each}": message().replace(b"{}", b'{"a": %s}' % each.encode()) for each in
        ("01", "-", "+1", ".5", "1.", "1e", "1e+", "NaN", "0x1", "1_0", "--1", "tru", "nul", "'a'", "")},
     **{f"the escape {each}": message().replace(b"{}", b'{"a": "%s"}' % each.encode()) for each in (r"\x", r"\u12", r"\u00zz", "\\")},
-    **{f"the character {code}": message(properties={"a": "?"}).replace(b"?", bytes([code])) for code in (0, 9, 10, 31)},
+    **{f"the character {code}": message(properties={"a": "?n"}).replace(b"?", bytes([code])) for code in (0, 9, 10, 31)},
 }  # fmt: skip
 
 
