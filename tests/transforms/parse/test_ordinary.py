@@ -15,7 +15,7 @@ from schemas.message import Messages
 from schemas.outcomes import Report
 from schemas.persons import COPIED
 from schemas.teams import Registry, TeamLimits
-from tests.transforms.parse.helpers import NOW, message
+from tests.transforms.parse.helpers import NOW, message, micros
 from transforms.io.registry import registry_source
 from transforms.parse import rules
 from transforms.parse.decode import Fields, Properties
@@ -116,6 +116,9 @@ OTHERS = {
     "a blank distinct id": message(distinct_id="  "),
     "a long distinct id": message(distinct_id="d" * 201),
     "a wide distinct id": message(distinct_id="\u3000"),
+    "a wide distinct id as bytes": message(distinct_id="?").replace(b"?", "\u3000".encode()),
+    "a distinct id that is no UTF-8": message(distinct_id="?").replace(b"?", b"\xc3("),
+    "a token that is no UTF-8": message(token="?").replace(b"?", b"\xc3("),
     "a long event name": message(event="e" * 201),
     "a zero": message(distinct_id=0),
     "a fraction": message(distinct_id=1.5),
@@ -132,6 +135,7 @@ OTHERS = {
     "null": message().replace(b"{}", b"null"),
     "a strange mode": message(properties={"$process_person_profile": "false"}),
     "no person, but said": message(properties={"$process_person_profile": False, "$set": {"a": 1}}),
+    "groups without a person": message(properties={"$process_person_profile": False, "$groups": {"company": "c"}}),
     "a merge without a person": message(event="$identify", properties={"$process_person_profile": False}),
     "a client's warning": message(event="$$client_ingestion_warning"),
     "and escaped": message(event="$").replace(b'"$"', rb'"\u0024$client_ingestion_warning"'),
@@ -215,6 +219,7 @@ def test_a_batch_gives_its_events_token_and_clock() -> None:
     payload = message(token=None, timestamp="2026-11-01T11:00:00Z")
     assert is_taken(payload, token="phc_b", sent_at=NOW + 5)
     assert not is_taken(payload)
+    assert not is_taken(message(timestamp="0000-06-01T00:00:00Z"), sent_at=micros("0001-01-01T00:00:00"))
     ignored = message(timestamp="2026-11-01T11:00:00Z", properties={"$ignore_sent_at": True})
     assert not is_taken(ignored, sent_at=NOW + 5)
     assert is_taken(ignored)
