@@ -1,4 +1,4 @@
-"""What each step of the whole path costs by itself, without a runner: `python -m benchmarks.steps [--events 200000] [--json]`.
+"""What each step of the whole path costs by itself, without a runner: `python -m benchmarks.steps [--events 100000 1000000] [--json]`.
 
 The same functions that the transforms call, on the same batches, one after the other in one process; CPU microseconds an event, medians of
 several rounds. What a runner adds (queues, state, coders between steps) is the difference to the whole path in `make bench`; the coder's
@@ -62,10 +62,13 @@ class Steps:
 
 def messages_in(files: list[str]) -> Iterator[Messages]:
     """Yield the lines of files as `ReadFiles` does."""
-    lines = [line for file in files for line in Path(file).read_bytes().splitlines()]
-    for start in range(0, len(lines), BATCH_SIZE):
-        part = lines[start : start + BATCH_SIZE]
-        yield Messages(start + 1, "file", part, list(range(start, start + len(part))), time.time_ns() // 1000)
+    receipt = 0
+    for file in files:
+        lines = Path(file).read_bytes().splitlines()
+        for start in range(0, len(lines), BATCH_SIZE):
+            part = lines[start : start + BATCH_SIZE]
+            receipt += 1
+            yield Messages(receipt, "file", part, list(range(start, start + len(part))), time.time_ns() // 1000)
 
 
 def one_round(files: list[str], teams: str, folder: str) -> tuple[dict[str, float], int]:
@@ -154,16 +157,17 @@ def measure(events: int, rounds: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--events", type=int, nargs="+", default=[200_000], help="how many; with several numbers, how costs grow")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object: by number of events, by step")
     asked = parser.parse_args()
-    found = measure(asked.events, asked.rounds)
+    found = {events: measure(events, asked.rounds) for events in asked.events}
     if asked.json:
         print(json.dumps(found))
         return
-    for name, cost in [*found.items(), ("all", sum(found.values()))]:
-        print(f"{name:<26} {cost:6.2f} us")
+    print(f"{'CPU us an event, of':<26}" + "".join(f"{events:>13,}" for events in found))
+    for name in [*found[asked.events[0]], "all"]:
+        print(f"{name:<26}" + "".join(f"{costs.get(name, sum(costs.values())):13.2f}" for costs in found.values()))
 
 
 if __name__ == "__main__":
