@@ -1,6 +1,7 @@
 """Registers, merged and read: what facts come to (docs/persons.md)."""
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ Register = tuple[int, bytes, bytes]  # order, uuid, value: of two, the greater s
 _SET, _ONCE = int(Kind.SET), int(Kind.ONCE)
 _NULL = b"null"
 _encode_key = msgspec.json.Encoder().encode
+SHORT = 100  # characters of names that are kept in mind
 
 
 def register_of(fact: Fact) -> Register:
@@ -50,6 +52,16 @@ class Shown(NamedTuple):
         return self.size > MAX_PERSON_BYTES
 
 
+def _head(key: str) -> bytes:
+    """Return what is before the value of a member."""
+    return _known_head(key) if len(key) <= SHORT else _encode_key(key) + b":"
+
+
+@lru_cache(maxsize=4096)  # most persons have the same names
+def _known_head(key: str) -> bytes:
+    return _encode_key(key) + b":"
+
+
 def shown(sets: Mapping[str, Register], onces: Mapping[str, Register]) -> Shown:
     """Return properties as a JSON object, trimmed if it is over the limit: protected keys first, then the others as long as they fit.
 
@@ -61,10 +73,10 @@ def shown(sets: Mapping[str, Register], onces: Mapping[str, Register]) -> Shown:
     size = 2
     for key in sorted(sets.keys() | onces.keys()):  # by code point, which is the order of UTF-8's bytes too
         chosen, once = sets.get(key), onces.get(key)
-        found = standing(chosen, once)
+        found = standing(chosen, once) if chosen is not None else once
         if found is not None:
             kinds[key] = _SET if found is chosen else _ONCE
-            member = members[key] = b"%b:%b" % (_encode_key(key), found[2])
+            member = members[key] = _head(key) + found[2]
             size += len(member) + 1
     size -= bool(members)
     if size > MAX_PERSON_BYTES:
