@@ -7,7 +7,9 @@ try:
 except ImportError:  # only a source distribution is made, or a wheel without the compiled modules: everything works, slower
     compiled = []
 else:
-    compiled = cythonize([Extension("transforms.parse.ordinary", ["transforms/parse/ordinary.pyx"], optional=True)])
+    compiled = cythonize([Extension("transforms.parse.ordinary", ["transforms/parse/ordinary.pyx"])])
+    for module in compiled:
+        module.optional = True  # where there is no C compiler; cythonize() does not keep it
 
 setup(
     name="sluice",
