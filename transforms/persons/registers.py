@@ -1,5 +1,6 @@
 """Registers, merged and read: what facts come to (docs/persons.md)."""
 
+import struct
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -104,7 +105,9 @@ class _Origins(msgspec.Struct, array_like=True, gc=False):
     hidden: list[tuple[int, str, bytes]]  # the others, with key and value
 
 
-LENGTH_BYTES = 4
+_LENGTH = struct.Struct(">I")
+LENGTH_BYTES = _LENGTH.size
+_length = _LENGTH.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Origins).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -182,9 +185,9 @@ class Record:
                 else:
                     hidden.append((number, key, value))
         rest = _encode(_Origins(list(numbers), [members[key] for key in found.kinds], hidden))
-        return b"%b%b%b" % (len(found.json).to_bytes(LENGTH_BYTES), found.json, rest)
+        return b"%b%b%b" % (_LENGTH.pack(len(found.json)), found.json, rest)
 
 
 def json_of(packed: bytes) -> bytes:
     """Return the JSON that is shown of a packed record."""
-    return packed[LENGTH_BYTES : LENGTH_BYTES + int.from_bytes(packed[:LENGTH_BYTES])]
+    return packed[LENGTH_BYTES : LENGTH_BYTES + _length(packed)[0]]

@@ -12,7 +12,9 @@ from schemas.reasons import WarningType
 from transforms.persons.facts import HOUR, copied_facts
 from transforms.persons.known import NEVER, KnownIds, KnownPersons, Times
 
-_ONCE, _IDENTIFIED = int(Kind.ONCE), int(Kind.IDENTIFIED)  # a member of an Enum costs a look-up each time
+# A member of an Enum costs a look-up each time.
+_ONCE, _IDENTIFIED = int(Kind.ONCE), int(Kind.IDENTIFIED)
+_FULL = int(PersonMode.FULL)
 
 Warn = Callable[[Event, WarningType, dict[str, str]], None]
 
@@ -29,7 +31,7 @@ def resolve(ids: KnownIds, batch: Batch, warn: Warn, warn_of_merge: Callable[[Fa
         warn_of_merge: called with each merge that does not hold.
     """
     events = [event for event in batch.events if not event.limited]
-    full = [event for event in events if event.person_mode == PersonMode.FULL]
+    full = [event for event in events if event.person_mode == _FULL]
     rows = ids.rows(b"".join([event.person_id for event in full]))
     news: list[Fact] = []
     # Merges first, so that what came with them is the target's already.
@@ -43,7 +45,7 @@ def resolve(ids: KnownIds, batch: Batch, warn: Warn, warn_of_merge: Callable[[Fa
     for event, row, is_pending, seen in zip(full, rows.tolist(), ids.is_pending[rows].tolist(), ids.seen[rows].tolist(), strict=True):
         _stamp(ids, row, event, is_pending, seen)
     if len(full) < len(events):
-        _upgrade(ids, [event for event in events if event.person_mode != PersonMode.FULL])
+        _upgrade(ids, [event for event in events if event.person_mode != _FULL])
     return Batch(batch.events, batch.letters, batch.warnings, batch.keys, news, batch.facts)
 
 
@@ -84,7 +86,7 @@ def _created(team_id: int, distinct_id: str, time: int, person: bytes) -> Fact:
 
 def _see(ids: KnownIds, events: Sequence[Event], rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Iterable[Fact]:
     """Remember when ids were seen; an event that is the first of its id says so."""
-    times: Times = np.array([min(event.timestamp, event.arrival) for event in events], np.int64)
+    times: Times = np.array([event.timestamp if event.timestamp < event.arrival else event.arrival for event in events], np.int64)
     for place in np.flatnonzero(ids.see(rows, times)).tolist():
         event, row, time = events[place], int(rows[place]), int(times[place])
         team, who, own = event.team_id, event.distinct_id, event.person_id
