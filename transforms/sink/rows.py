@@ -1,6 +1,6 @@
 """Records as the columns of their tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,54 +16,36 @@ from schemas.tables import DEAD_LETTERS, EVENTS, FACTS, GROUP_FACTS, INGESTION_W
 
 HOUR = 3_600_000_000  # microseconds
 
-_FIELDS = {"_timestamp": "arrival", "_receipt": "receipt", "_offset": "offset", "_index": "index"}  # of a record, for a column
 _TRANSPOSED = 512
 _CREATED = int(Kind.CREATED)
-_GROUPS = [f"$group_{place}" for place in range(MAX_GROUP_TYPES)]
 
 
 def event_rows(events: Sequence[Event]) -> pa.Table:
     """Return rows of `events`."""
-    if not events:
-        return EVENTS.empty_table()
-    fields = _fields(events)
-    groups = fields["groups"]
-    if any(groups):
-        padded = [(*group, *_NO_GROUPS[len(group) :]) for group in groups]
-        fields.update(zip(_GROUPS, zip(*padded, strict=True), strict=True))
-    else:
-        fields.update(dict.fromkeys(_GROUPS, [""] * len(events)))
-    return _table(fields, EVENTS)
-
-
-_NO_GROUPS = ("",) * MAX_GROUP_TYPES
+    return _EVENTS.of(events)
 
 
 def fact_rows(facts: Sequence[Fact]) -> pa.Table:
     """Return rows of `person_properties` or `person_links`."""
-    fields = _fields(facts)
-    fields["bucket"] = [person[0] for person in fields["person"]]
-    fields["person_id"] = fields["person"]
     own = lru_cache(maxsize=1024)(person_id)  # facts of one event come together
-    fields["own"] = [int(fact.kind != _CREATED and fact.person == own(fact.team_id, fact.distinct_id)) for fact in facts]
-    return _table(fields, FACTS)
+    owned = [fact.kind != _CREATED and fact.person == own(fact.team_id, fact.distinct_id) for fact in facts]
+    buckets = pa.array([fact.person[0] for fact in facts], pa.uint8())
+    return _FACTS.of(facts, bucket=buckets, own=pa.array(owned, pa.bool_()).cast(pa.uint8()))
 
 
 def group_rows(facts: Sequence[GroupFact]) -> pa.Table:
     """Return rows of `group_properties`."""
-    return _table(_fields(facts), GROUP_FACTS)
+    return _GROUP_FACTS.of(facts)
 
 
 def letter_rows(letters: Sequence[DeadLetter]) -> pa.Table:
     """Return rows of `dead_letters`."""
-    return _table(_fields(letters), DEAD_LETTERS)
+    return _DEAD_LETTERS.of(letters)
 
 
 def warning_rows(warnings: Sequence[IngestionWarning]) -> pa.Table:
     """Return rows of `ingestion_warnings`."""
-    fields = _fields(warnings)
-    fields["timestamp"] = fields["arrival"]
-    return _table(fields, INGESTION_WARNINGS)
+    return _INGESTION_WARNINGS.of(warnings)
 
 
 def stored_reports(rows: pa.Table) -> list[Report]:
@@ -78,7 +60,46 @@ def stored_reports(rows: pa.Table) -> list[Report]:
     return list(reports.values())
 
 
-def _fields(records: Sequence[msgspec.Struct]) -> dict[str, Sequence[Any]]:
+class _Rows:
+    """Makes rows of one table. What a column takes is decided by pyarrow.
+
+    Args:
+        schema: the table's.
+        fields: of a record, by column, where their names differ.
+        spread: columns, by a field that is a tuple of text for them, from the first on; the others are "".
+        given: columns that are made elsewhere.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        fields: Mapping[str, str],
+        spread: Mapping[str, Sequence[str]] | None = None,
+        given: Sequence[str] = (),
+    ) -> None:
+        self._schema, self._names, self._spread = schema, schema.names, spread or {}
+        made = [column for column in schema if column.name not in given]
+        self._made = [(column.name, fields.get(column.name, column.name), column.type) for column in made]
+
+    def of(self, records: Sequence[msgspec.Struct], **given: pa.Array) -> pa.Table:
+        """Return rows of records.
+
+        Args:
+            given: the columns that are made elsewhere.
+        """
+        if not records:
+            return self._schema.empty_table()
+        arrays = self._arrays(records) | given
+        return pa.Table.from_arrays([arrays[name] for name in self._names], schema=self._schema)
+
+    def _arrays(self, records: Sequence[msgspec.Struct]) -> dict[str, pa.Array]:
+        values = _transposed(records)
+        for field, columns in self._spread.items():
+            values.update(_spread(values[field], columns))
+        return {name: pa.array(values[field], kind) for name, field, kind in self._made}
+
+
+def _transposed(records: Sequence[msgspec.Struct]) -> dict[str, Sequence[Any]]:
     """Return the values of each field, records (one at least) transposed some at a time: all at once would miss the processor's caches."""
     names = records[0].__struct_fields__
     columns: list[list[Any]] = [[] for _ in names]
@@ -89,6 +110,18 @@ def _fields(records: Sequence[msgspec.Struct]) -> dict[str, Sequence[Any]]:
     return dict(zip(names, columns, strict=True))
 
 
-def _table(fields: dict[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
-    columns = [pa.array(fields[_FIELDS.get(field.name, field.name)], field.type) for field in schema]
-    return pa.Table.from_arrays(columns, schema=schema)
+def _spread(tuples: Sequence[tuple[str, ...]], columns: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return the values of columns, by what there is for them."""
+    if not any(tuples):
+        return dict.fromkeys(columns, [""] * len(tuples))
+    none = [""] * len(columns)
+    padded = [(*each, *none[len(each) :]) for each in tuples]
+    return dict(zip(columns, zip(*padded, strict=True), strict=True))
+
+
+_SOURCE = {"_timestamp": "arrival", "_receipt": "receipt", "_offset": "offset", "_index": "index"}  # the fields of these columns
+_EVENTS = _Rows(EVENTS, _SOURCE, {"groups": [f"$group_{place}" for place in range(MAX_GROUP_TYPES)]})
+_FACTS = _Rows(FACTS, {"person_id": "person"}, given=("bucket", "own"))
+_GROUP_FACTS = _Rows(GROUP_FACTS, {})
+_DEAD_LETTERS = _Rows(DEAD_LETTERS, _SOURCE)
+_INGESTION_WARNINGS = _Rows(INGESTION_WARNINGS, {**_SOURCE, "timestamp": "arrival"})
