@@ -7,7 +7,8 @@ try:
 except ImportError:  # only a source distribution is made, or a wheel without the compiled modules: everything works, slower
     compiled = []
 else:
-    compiled = cythonize([Extension("transforms.parse.ordinary", ["transforms/parse/ordinary.pyx"])])
+    sources = ["transforms/parse/ordinary.pyx", "transforms/sink/columns.pyx"]
+    compiled = cythonize([Extension(source.removesuffix(".pyx").replace("/", "."), [source]) for source in sources])
     for module in compiled:
         module.optional = True  # where there is no C compiler; cythonize() does not keep it
 
@@ -17,7 +18,12 @@ setup(
     description="An event pipeline that loses nothing and can prove it: Apache Beam to ClickHouse",
     python_requires=">=3.11",
     packages=find_packages(include=["schemas*", "transforms*", "pipelines*", "runners*"]),
-    package_data={"schemas.tables": ["*.sql"], "schemas": ["py.typed"], "transforms.parse": ["*.pyx", "*.pyi"]},
+    package_data={
+        "schemas.tables": ["*.sql"],
+        "schemas": ["py.typed"],
+        "transforms.parse": ["*.pyx", "*.pyi"],
+        "transforms.sink": ["*.pyx", "*.pyi"],
+    },
     ext_modules=compiled,
     install_requires=[
         "apache-beam>=2.77,<2.78",

@@ -14,6 +14,13 @@ from schemas.outcomes import Outcome, Report, Tally
 from schemas.persons import Fact, GroupFact, Kind, person_id
 from schemas.tables import DEAD_LETTERS, EVENTS, FACTS, GROUP_FACTS, INGESTION_WARNINGS
 
+try:
+    from transforms.sink.columns import Columns
+except ImportError:  # it was not compiled
+    COMPILED = False
+else:
+    COMPILED = True
+
 HOUR = 3_600_000_000  # microseconds
 
 _TRANSPOSED = 512
@@ -61,10 +68,11 @@ def stored_reports(rows: pa.Table) -> list[Report]:
 
 
 class _Rows:
-    """Makes rows of one table. What a column takes is decided by pyarrow.
+    """Makes rows of one table: compiled if all records are plain, else by pyarrow, which decides what a column takes.
 
     Args:
         schema: the table's.
+        record: the type of the records.
         fields: of a record, by column, where their names differ.
         spread: columns, by a field that is a tuple of text for them, from the first on; the others are "".
         given: columns that are made elsewhere.
@@ -73,6 +81,7 @@ class _Rows:
     def __init__(
         self,
         schema: pa.Schema,
+        record: type[msgspec.Struct],
         fields: Mapping[str, str],
         spread: Mapping[str, Sequence[str]] | None = None,
         given: Sequence[str] = (),
@@ -80,6 +89,8 @@ class _Rows:
         self._schema, self._names, self._spread = schema, schema.names, spread or {}
         made = [column for column in schema if column.name not in given]
         self._made = [(column.name, fields.get(column.name, column.name), column.type) for column in made]
+        if COMPILED:
+            self._columns = Columns(record, pa.schema(made), fields, self._spread)
 
     def of(self, records: Sequence[msgspec.Struct], **given: pa.Array) -> pa.Table:
         """Return rows of records.
@@ -89,7 +100,8 @@ class _Rows:
         """
         if not records:
             return self._schema.empty_table()
-        arrays = self._arrays(records) | given
+        made = self._columns.arrays(records) if COMPILED else None
+        arrays = (self._arrays(records) if made is None else made) | given
         return pa.Table.from_arrays([arrays[name] for name in self._names], schema=self._schema)
 
     def _arrays(self, records: Sequence[msgspec.Struct]) -> dict[str, pa.Array]:
@@ -120,8 +132,8 @@ def _spread(tuples: Sequence[tuple[str, ...]], columns: Sequence[str]) -> dict[s
 
 
 _SOURCE = {"_timestamp": "arrival", "_receipt": "receipt", "_offset": "offset", "_index": "index"}  # the fields of these columns
-_EVENTS = _Rows(EVENTS, _SOURCE, {"groups": [f"$group_{place}" for place in range(MAX_GROUP_TYPES)]})
-_FACTS = _Rows(FACTS, {"person_id": "person"}, given=("bucket", "own"))
-_GROUP_FACTS = _Rows(GROUP_FACTS, {})
-_DEAD_LETTERS = _Rows(DEAD_LETTERS, _SOURCE)
-_INGESTION_WARNINGS = _Rows(INGESTION_WARNINGS, {**_SOURCE, "timestamp": "arrival"})
+_EVENTS = _Rows(EVENTS, Event, _SOURCE, {"groups": [f"$group_{place}" for place in range(MAX_GROUP_TYPES)]})
+_FACTS = _Rows(FACTS, Fact, {"person_id": "person"}, given=("bucket", "own"))
+_GROUP_FACTS = _Rows(GROUP_FACTS, GroupFact, {})
+_DEAD_LETTERS = _Rows(DEAD_LETTERS, DeadLetter, _SOURCE)
+_INGESTION_WARNINGS = _Rows(INGESTION_WARNINGS, IngestionWarning, {**_SOURCE, "timestamp": "arrival"})
