@@ -1,6 +1,7 @@
 """Run a real server for tests: on a free port of 127.0.0.1, in a directory of its own, stopped by its own process id."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,13 +13,30 @@ from types import TracebackType
 from typing import Self
 
 START_TIMEOUT = 60
+_PORTS = 10_000, 32_000  # Linux gives those from 32,768 on to connections
+_PROCESSES = 8
+_PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on now, and that nobody else is likely to take.
+
+    A server takes it seconds later, and takes it again after it was killed. So it is none of those that the system gives to connections
+    (one that knocks at a dead server's port could even be given that very port, and keep it), none that this process was given before,
+    and none that another process of pytest-xdist picks.
+    """
+    while True:
+        port = random.SystemRandom().randrange(*_PORTS) // _PROCESSES * _PROCESSES + _PROCESS
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
+        return port
 
 
 def libraries(name: str) -> Path:
@@ -35,11 +53,12 @@ def libraries(name: str) -> Path:
 
 def wait_until(condition: Callable[[], bool], timeout: float, what: str) -> None:
     """Return as soon as a condition holds; raise TimeoutError if it does not within `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+    deadline, pause = time.monotonic() + timeout, 0.01
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {timeout} s")
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(0.1, pause * 1.2)  # conditions make connections and queries: who waits for long shall leave the machine to the rest
 
 
 class Server(ABC):
