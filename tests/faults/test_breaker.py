@@ -106,9 +106,13 @@ def test_a_registry_without_most_tokens_stops_the_job_until_it_is_mended(scene: 
     wait_until(lambda: scene.get("/readyz")[1].startswith("breaker open: "), 90, "the breaker")
     code, text = scene.get("/readyz")
     assert code == 503
-    # The load has some rubbish of its own: its reason, if there is any in the sample, is named second.
-    assert re.search(r"rejected \(unknown_token(, \w+)?\), [0-2] of \d+ teams accepted", text)
-    assert scene.get("/healthz") == (200, text)
+    # The load has some rubbish of its own: its reason, if there is any in the sample, is named second. How many teams are counted
+    # depends on how many good events are left in the sample; and the next worker, which is not held up by anything, has another one.
+    found = re.search(r"rejected \(unknown_token(?:, \w+)?\), (?:(\d+) of (\d+) teams accepted|as before)", text)
+    assert found, text
+    assert found[1] is None or int(found[1]) < int(found[2]) / 2, text
+    code, text = scene.get("/healthz")
+    assert (code, text.startswith("breaker open: ")) == (200, True), text
     assert "\nsluice_breaker_open 1.0\n" in scene.get("/metrics")[1]
     done = scene.topic.done()
     scene.wait_for_producer()

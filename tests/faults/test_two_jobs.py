@@ -1,6 +1,7 @@
 """Two jobs that store the same events at the same time, on purpose or by mistake: each id is shown once, and is one row after compact."""
 
 import subprocess
+import time
 from pathlib import Path
 
 from pipelines.produce import messages_of, open_topic, produce
@@ -40,10 +41,14 @@ def test_two_jobs_on_one_topic_by_mistake(kafka: Kafka, engine: ClickHouseEngine
     streams = [Stream(topic, sink, load.teams, tmp_path) for _ in range(2)]
     client = connect(sink)
     try:
-        produce(messages[:6_000], open_topic(topic.to))
-        # Both are at work, and have acknowledged what they read.
-        wait_until(lambda: len(client.rows("SELECT run FROM receipts WHERE status = 'acknowledged' GROUP BY run")) == 2, 120, "both jobs")
-        produce(messages[6_000:], open_topic(topic.to))
+        # Bit by bit, until both are at work: whoever comes later finds nothing of what the other one has acknowledged.
+        sent = 0
+        while len(client.rows("SELECT run FROM receipts WHERE status = 'acknowledged' GROUP BY run")) < 2:
+            assert sent < 6_000, "both jobs were to be at work after two minutes"
+            produce(messages[sent : sent + 25], open_topic(topic.to))
+            sent += 25
+            time.sleep(0.5)
+        produce(messages[sent:], open_topic(topic.to))
         wait_until(lambda: topic.unacknowledged() == 0, 120, "all acknowledgements")
         wait_until(lambda: not open_receipts(client), 120, "the end of both")
         assert [stream.stop() for stream in streams] == [0, 0]
