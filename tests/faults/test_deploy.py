@@ -15,6 +15,7 @@ RATE = 1_000
 LAG_SECONDS = 30
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_deploy_leaves_half_a_minute_of_lag_at_most(kafka: Kafka, engine: ClickHouseEngine, tmp_path: Path) -> None:
     load, sink, topic = Load(tmp_path, 45_000, seed=5), new_tables(engine), KafkaTopic(kafka)

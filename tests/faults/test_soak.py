@@ -12,6 +12,7 @@ from tests.servers.kafka import Kafka
 SECONDS = float(os.environ.get("SOAK_SECONDS", "120"))
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(SECONDS + 300)
 def test_memory_is_flat_and_latency_low(kafka: Kafka, tmp_path: Path) -> None:
     found = run(KafkaTopic(kafka), tmp_path, backlog=5_000, rate=1_000, seconds=SECONDS)
