@@ -22,7 +22,6 @@ from tests.transforms.state_fakes import FakeState
 from transforms.dedupe.shards import split
 from transforms.io.clickhouse import close_all, shared
 from transforms.io.kafka.source import topic_splits
-from transforms.io.migrate import migrate
 from transforms.io.registry import registry_source
 from transforms.io.streams import fetcher
 from transforms.io.streams.fetcher import Limits, Mark
@@ -122,9 +121,8 @@ class Runner:
 
 
 @pytest.fixture
-def sink(chdb_url: str) -> Iterator[str]:
-    migrate(shared(chdb_url))
-    yield chdb_url
+def sink(tables_url: str) -> Iterator[str]:
+    yield tables_url
     close_fetchers()
     close_all()
 

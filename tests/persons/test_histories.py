@@ -15,7 +15,6 @@ from tests.persons.histories import history, message
 from tests.persons.jobs import Job
 from tests.persons.model import Model, Told
 from transforms.io.clickhouse import Client, shared
-from transforms.io.migrate import migrate
 
 VIEWS = {
     "person_distinct_ids": "team_id, distinct_id, person_id",
@@ -25,9 +24,8 @@ VIEWS = {
 
 
 @pytest.fixture
-def client(chdb_url: str) -> Client:
-    migrate(shared(chdb_url))
-    return shared(chdb_url)
+def client(tables_url: str) -> Client:
+    return shared(tables_url)
 
 
 def shown(client: Client) -> dict[str, list[tuple[Any, ...]]]:

@@ -22,9 +22,8 @@ SECOND = 1_000_000
 
 
 @pytest.fixture
-def client(chdb_url: str) -> Client:
-    migrate(shared(chdb_url))
-    return shared(chdb_url)
+def client(tables_url: str) -> Client:
+    return shared(tables_url)
 
 
 class Story:
@@ -153,9 +152,17 @@ def stamp(event: Event) -> tuple[Any, ...]:
     return event.uuid, event.person_id, event.person_properties, event.person_created_at, event.person_mode
 
 
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[int, list[tuple[Any, ...]]]:
+    """Return what the old worker stamped, by seed: it is the same for whatever happens to the new one."""
+    return {}
+
+
 @pytest.mark.parametrize("then", ["restart", "lose_state", "a new job"])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_new_worker_stamps_as_the_old_one_would_have(tmp_path: Path, seed: int, then: str) -> None:
+def test_a_new_worker_stamps_as_the_old_one_would_have(
+    undisturbed: dict[int, list[tuple[Any, ...]]], tmp_path: Path, seed: int, then: str
+) -> None:
     """Event by event: within one bundle, what one shard tells another may come too late."""
     rng = random.Random(f"stamps-{seed}")
     told = sorted(((team, event) for team in range(1, 13) for event in history(rng)), key=lambda one: (one[1].arrival, one[1].uuid))
@@ -174,4 +181,6 @@ def test_a_new_worker_stamps_as_the_old_one_would_have(tmp_path: Path, seed: int
                 getattr(job, then)()
         return sorted(map(stamp, found))
 
-    assert stamps(True) == stamps(False)
+    if seed not in undisturbed:
+        undisturbed[seed] = stamps(False)
+    assert stamps(True) == undisturbed[seed]

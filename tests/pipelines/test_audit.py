@@ -91,9 +91,8 @@ class Books:
 
 
 @pytest.fixture
-def books(chdb_url: str) -> Books:
-    migrate(shared(chdb_url))
-    return Books(chdb_url)
+def books(tables_url: str) -> Books:
+    return Books(tables_url)
 
 
 OTHERS = [(Outcome.DUPLICATE, 3), (Outcome.LIMITED, 2), (Outcome.REJECTED, 1)]

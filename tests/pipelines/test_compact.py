@@ -139,9 +139,8 @@ def _account(delivery: Delivery, source: str) -> Account:
 
 
 @pytest.fixture
-def books(chdb_url: str) -> Books:
-    migrate(shared(chdb_url))
-    return Books(chdb_url)
+def books(tables_url: str) -> Books:
+    return Books(tables_url)
 
 
 DIFFERENT = [

@@ -13,7 +13,6 @@ from schemas.reasons import Reason, WarningType
 from tests.pipelines.test_ingest import run
 from tests.transforms.parse.helpers import message
 from transforms.io.clickhouse import Client, close_all, shared
-from transforms.io.migrate import migrate
 from transforms.sink.rows import warning_rows
 
 NOON = 1_793_534_400_000_000  # 2026-11-01T12:00:00Z
@@ -21,10 +20,8 @@ MINUTE = 60_000_000
 
 
 @pytest.fixture
-def client(chdb_url: str) -> Client:
-    client = shared(chdb_url)
-    migrate(client)
-    return client
+def client(tables_url: str) -> Client:
+    return shared(tables_url)
 
 
 def store(client: Client, *warnings: IngestionWarning) -> None:

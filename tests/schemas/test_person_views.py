@@ -16,7 +16,6 @@ from schemas.limits import MAX_PERSON_BYTES, TRIMMED_PERSON_BYTES
 from schemas.persons import PROTECTED
 from schemas.tables import migrations
 from transforms.io.clickhouse import Client, close_all, shared
-from transforms.io.migrate import migrate
 
 NAMESPACE = UUID("932979b4-65c3-4424-8467-0b66ec27bc22")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,9 +41,8 @@ class Fact(NamedTuple):
 
 
 @pytest.fixture
-def client(chdb_url: str) -> Client:
-    migrate(shared(chdb_url))
-    return shared(chdb_url)
+def client(tables_url: str) -> Client:
+    return shared(tables_url)
 
 
 def insert(client: Client, facts: Iterable[Fact]) -> None:

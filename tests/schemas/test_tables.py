@@ -13,7 +13,6 @@ from schemas.event import Event
 from schemas.identity import unique_key
 from schemas.tables import migrations, split_statements
 from transforms.io.clickhouse import Client, shared
-from transforms.io.migrate import migrate
 from transforms.sink.rows import event_rows
 
 INSERTED = {
@@ -65,9 +64,8 @@ def test_every_statement_can_be_run_twice() -> None:
 
 
 @pytest.fixture
-def client(chdb_url: str) -> Client:
-    migrate(shared(chdb_url))
-    return shared(chdb_url)
+def client(tables_url: str) -> Client:
+    return shared(tables_url)
 
 
 def test_a_table_has_the_columns_that_are_inserted(client: Client) -> None:

@@ -1,6 +1,7 @@
 """Fixtures of databases; each test gets one that is empty."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from tests.servers.clickhouse_engine import ClickHouseEngine
 from tests.servers.clickhouse_old import OldClickHouse
 from tests.servers.kafka import Kafka
 from tests.servers.pubsub import PubSub
-from transforms.io.clickhouse import close_all
+from transforms.io.clickhouse import close_all, shared
+from transforms.io.migrate import migrate
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,6 +28,23 @@ def chdb_url(tmp_path: Path) -> Iterator[str]:
     close_all()
     yield f"chdb:{tmp_path / 'chdb'}"
     close_all()
+
+
+@pytest.fixture(scope="session")
+def _tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of an embedded database with tables: to copy it takes a fifth of the time in which they are made."""
+    folder = tmp_path_factory.mktemp("tables") / "chdb"
+    close_all()
+    migrate(shared(f"chdb:{folder}"))
+    close_all()
+    return folder
+
+
+@pytest.fixture
+def tables_url(_tables: Path, chdb_url: str) -> str:
+    """Return the URL of an embedded database with the tables of now, which are empty. It is used as that of `chdb_url`."""
+    shutil.copytree(_tables, chdb_url.removeprefix("chdb:"), symlinks=True)
+    return chdb_url
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
+from schemas.errors import Unavailable
 from tests.servers.process import Server, free_port, libraries
 from transforms.io.kafka.fetcher import ask
 from transforms.io.kafka.url import parse
@@ -14,6 +16,13 @@ from transforms.io.kafka.url import parse
 VERSION = "4.1.2"
 CLUSTER = "MkU3OEVBNTcwNTJENDM2Qg"
 _numbers = itertools.count(1)
+# A broker that was just started answers, but has no leader for a partition and no coordinator for a group yet.
+_patient = Retrying(
+    retry=retry_if_exception_type((KafkaException, Unavailable)) | retry_if_result(lambda found: found is None),
+    stop=stop_after_delay(30),
+    wait=wait_fixed(0.2),
+    reraise=True,
+)
 _CONFIG = """\
 process.roles=broker,controller
 node.id=1
@@ -96,7 +105,7 @@ class Kafka(Server):
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
         try:
             asked = [TopicPartition(topic, number) for number in range(partitions)]
-            found = ask(lambda: consumer.committed(asked, timeout=10), parse(self.url(topic, group)))
+            found = _patient(ask, lambda: consumer.committed(asked, timeout=10), parse(self.url(topic, group)))
             return [one.offset for one in found]
         finally:
             consumer.close()
@@ -105,7 +114,8 @@ class Kafka(Server):
         """Return the offset after the last message by partition."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "ends"})
         try:
-            return [consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1] for number in range(partitions)]
+            places = [TopicPartition(topic, number) for number in range(partitions)]
+            return [_patient(consumer.get_watermark_offsets, place, timeout=10)[1] for place in places]
         finally:
             consumer.close()
 

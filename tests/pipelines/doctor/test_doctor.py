@@ -23,10 +23,8 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 @pytest.fixture
-def client(chdb_url: str) -> Client:
-    client = shared(chdb_url)
-    migrate(client)
-    return client
+def client(tables_url: str) -> Client:
+    return shared(tables_url)
 
 
 def store(client: Client, *numbers: int, arrived: timedelta = timedelta(0), inserted: timedelta = timedelta(minutes=5)) -> None:

@@ -15,7 +15,6 @@ from schemas.event import Batch, Event
 from schemas.teams import Registry, TeamLimits
 from transforms import coders  # noqa: F401
 from transforms.io.clickhouse import shared
-from transforms.io.migrate import migrate
 from transforms.io.registry import OpenRegistry
 from transforms.limits import EnforceLimits
 from transforms.sink.rows import event_rows
@@ -35,9 +34,8 @@ class Quota:
 
 
 @pytest.fixture
-def sink(chdb_url: str) -> str:
-    migrate(shared(chdb_url))
-    return chdb_url
+def sink(tables_url: str) -> str:
+    return tables_url
 
 
 def events(first: int, count: int, team: int = 1, who: str = "d") -> list[Event]:

@@ -4,7 +4,6 @@ import pytest
 
 from schemas.event import Event
 from transforms.io.clickhouse import Client, shared
-from transforms.io.migrate import migrate
 from transforms.limits.usage import MAX_READ, Usage
 from transforms.sink.rows import event_rows
 
@@ -12,9 +11,8 @@ HOUR = 1_795_000_000 // 3600 * 3600
 
 
 @pytest.fixture
-def client(chdb_url: str) -> Client:
-    migrate(shared(chdb_url))
-    return shared(chdb_url)
+def client(tables_url: str) -> Client:
+    return shared(tables_url)
 
 
 def store(client: Client, counts: dict[tuple[int, int], int]) -> None:

@@ -16,7 +16,6 @@ from tests.transforms.parse.helpers import message
 from transforms import coders  # noqa: F401
 from transforms.breaker import BreakerAt
 from transforms.io.clickhouse import shared
-from transforms.io.migrate import migrate
 from transforms.metrics import Metric, alarms, progress
 from transforms.parse import ParseEvents, rules
 from transforms.parse.transform import _ParseEventsFn
@@ -44,15 +43,14 @@ class Teams:
 
 
 @pytest.fixture
-def breaker(chdb_url: str) -> Iterator[BreakerAt]:
+def breaker(tables_url: str) -> Iterator[BreakerAt]:
     """Return the breaker of a stream that had a hundred seconds of healthy traffic, of ten events a second."""
     from datetime import timedelta
 
-    client = shared(chdb_url)
-    migrate(client)
+    client = shared(tables_url)
     for age in (100, 0):
         receipt(client, age, SOURCE, timedelta(seconds=age), dict.fromkeys(TEAMS.values(), 50))
-    yield BreakerAt(chdb_url, str(new_run(START)), 0.5)
+    yield BreakerAt(tables_url, str(new_run(START)), 0.5)
     alarms.clear()
 
 

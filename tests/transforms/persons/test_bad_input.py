@@ -12,7 +12,6 @@ from schemas.persons import person_id
 from schemas.teams import Registry
 from tests.persons.jobs import Job
 from transforms.io.clickhouse import Client, shared
-from transforms.io.migrate import migrate
 
 REGISTRY = Registry(by_token={"phc_a": 1}, limits={})
 NEIGHBOUR = ("$set", "neighbour", {"$set": {"email": "n@x.io"}})
@@ -21,9 +20,8 @@ Say = tuple[str, str, dict[str, Any]]  # event, distinct id, properties
 
 
 @pytest.fixture
-def client(chdb_url: str) -> Client:
-    migrate(shared(chdb_url))
-    return shared(chdb_url)
+def client(tables_url: str) -> Client:
+    return shared(tables_url)
 
 
 def payload(number: int, said: Say) -> bytes:

@@ -10,7 +10,6 @@ from schemas.errors import Unavailable
 from schemas.message import FileRange
 from schemas.outcomes import Outcome, Report, Tally
 from transforms.io.clickhouse import Client, shared
-from transforms.io.migrate import migrate
 from transforms.receipts import Ledger, ledger
 from transforms.receipts.accounts import Account
 
@@ -22,9 +21,8 @@ OUTCOMES = "SELECT receipt, team_id, toUnixTimestamp(hour), toString(outcome), r
 
 
 @pytest.fixture
-def sink(chdb_url: str) -> str:
-    migrate(shared(chdb_url))
-    return chdb_url
+def sink(tables_url: str) -> str:
+    return tables_url
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from apache_beam.transforms.util import Reshuffle
 from schemas.outcomes import Outcome, Report, Tally
 from transforms import coders  # noqa: F401
 from transforms.io.clickhouse import shared
-from transforms.io.migrate import migrate
 from transforms.receipts import AcknowledgeReceipts, Ledger
 
 HOUR = 1_795_000_000 // 3600 * 3600
@@ -24,9 +23,8 @@ runs = (f"01935b1e-0000-7000-8000-{number:012}" for number in range(1_000_000))
 
 
 @pytest.fixture
-def sink(chdb_url: str) -> str:
-    migrate(shared(chdb_url))
-    return chdb_url
+def sink(tables_url: str) -> str:
+    return tables_url
 
 
 def number(receipt: int) -> int:

@@ -11,11 +11,9 @@ from confluent_kafka.admin import NewPartitions
 from schemas.errors import ConfigError, Unavailable
 from schemas.message import Messages
 from tests.servers.kafka import CLUSTER, Kafka
-from transforms.io.clickhouse import shared
 from transforms.io.kafka import fetcher as module
 from transforms.io.kafka.fetcher import KafkaFetcher
 from transforms.io.kafka.source import topic_splits
-from transforms.io.migrate import migrate
 from transforms.io.streams.fetcher import Limits, Mark
 from transforms.receipts.completed import completed
 
@@ -69,9 +67,8 @@ def wait(condition: object, timeout: float = 20.0) -> None:
 
 
 @pytest.fixture
-def sink(chdb_url: str) -> str:
-    migrate(shared(chdb_url))
-    return chdb_url
+def sink(tables_url: str) -> str:
+    return tables_url
 
 
 @pytest.fixture

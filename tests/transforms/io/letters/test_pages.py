@@ -17,8 +17,8 @@ OTHER_RUN = UUID(int=RUN.int + 1)
 
 
 @pytest.fixture
-def tables(chdb_url: str) -> Tables:
-    return Tables(chdb_url)
+def tables(tables_url: str) -> Tables:
+    return Tables(tables_url)
 
 
 @given(st.lists(st.integers(0, 20)), st.integers(1, 5), st.integers(1, 30))

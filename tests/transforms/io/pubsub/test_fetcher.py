@@ -9,8 +9,6 @@ from google.cloud.pubsub_v1 import PublisherClient
 from schemas.errors import ConfigError
 from schemas.message import Messages
 from tests.servers.pubsub import PROJECT, PubSub
-from transforms.io.clickhouse import shared
-from transforms.io.migrate import migrate
 from transforms.io.pubsub.fetcher import PubSubFetcher
 from transforms.io.pubsub.source import subscription_splits
 from transforms.io.streams.fetcher import Limits, Mark
@@ -68,9 +66,8 @@ def numbered(count: int) -> list[bytes]:
 
 
 @pytest.fixture
-def sink(chdb_url: str) -> str:
-    migrate(shared(chdb_url))
-    return chdb_url
+def sink(tables_url: str) -> str:
+    return tables_url
 
 
 @pytest.fixture
