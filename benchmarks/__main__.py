@@ -54,6 +54,8 @@ def _check(name: str, stored: int, data: _Data) -> None:
         SystemExit: it has stored another number of rows than it had to.
     """
     least = data.of_sluice if name == "sluice" else data.unique  # Sluice limits some events, as the registry of teams asks for
+    if name == "before" and stored == data.of_sluice:
+        return  # that commit knows these limits too
     most = data.events if name == "clickhouse" else least  # ClickHouse alone drops the duplicates that are in one block of an insert
     if not least <= stored <= most:
         raise SystemExit(f"{name} stored {stored:,} rows instead of {least:,} to {most:,}: its figures would not count")
@@ -87,7 +89,7 @@ def _compare(events: int, runs: int, against: str, only: list[str]) -> dict[str,
         for _ in range(runs):
             for name, taken in results.items():
                 mine = data[ROWS[name].share]
-                taken.append(_figures(name, mine, run(name, mine.load, tree if name == "before" else ".")))
+                taken.append(_figures(name, mine, run(name, mine.load, folder, tree if name == "before" else ".")))
     rows = {name: {"title": _title(name, against)} | _medians(taken) for name, taken in results.items()}
     for base in ("clickhouse", "sluice"):
         for row in rows.values():

@@ -27,20 +27,20 @@ def test_an_id_is_a_token_and_a_uuid(tmp_path: Path) -> None:
     assert parse(LINES[0])[1][2] == "7"
 
 
-@pytest.mark.parametrize(("row", "stored"), [("naive", 89), ("naive", 91), ("sluice", 90), ("clickhouse", 89), ("clickhouse", 101)])
+@pytest.mark.parametrize(("row", "stored"), [("naive", 89), ("naive", 91), ("sluice", 90), ("clickhouse", 89), ("clickhouse", 101), ("before", 85)])
 def test_a_row_that_has_stored_another_number_is_refused(row: str, stored: int) -> None:
     with pytest.raises(SystemExit, match=f"{row} stored {stored} rows"):
         bench._figures(row, DATA, TAKEN | {"stored": stored})
 
 
-@pytest.mark.parametrize(("row", "stored"), [("naive", 90), ("sluice", 80), ("clickhouse", 95)])
+@pytest.mark.parametrize(("row", "stored"), [("naive", 90), ("sluice", 80), ("clickhouse", 95), ("before", 80), ("before", 90)])
 def test_costs_are_an_event_that_was_read(row: str, stored: int) -> None:
     assert bench._figures(row, DATA, TAKEN | {"stored": stored})["cpu_us"] == 10_000
 
 
 def test_a_row_that_cannot_be_run_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    taken = run("bytewax", DATA.load)
+    taken = run("bytewax", DATA.load, str(tmp_path))
     assert "extra `bench`" in taken["unavailable"]
     assert "no package bytewax" in measure("bytewax", DATA.load)["unavailable"]
     assert "not available here: the packages" in bench._line({"title": ROWS["bytewax"].title} | taken)
