@@ -27,7 +27,9 @@ def test_an_id_is_a_token_and_a_uuid(tmp_path: Path) -> None:
     assert parse(LINES[0])[1][2] == "7"
 
 
-@pytest.mark.parametrize(("row", "stored"), [("naive", 89), ("naive", 91), ("sluice", 90), ("clickhouse", 89), ("clickhouse", 101), ("before", 85)])
+@pytest.mark.parametrize(
+    ("row", "stored"), [("naive", 89), ("naive", 91), ("sluice", 90), ("clickhouse", 89), ("clickhouse", 101), ("before", 85)]
+)
 def test_a_row_that_has_stored_another_number_is_refused(row: str, stored: int) -> None:
     with pytest.raises(SystemExit, match=f"{row} stored {stored} rows"):
         bench._figures(row, DATA, TAKEN | {"stored": stored})
