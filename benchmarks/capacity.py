@@ -12,18 +12,18 @@ MINUTE, DAY = 60, 86_400
 GB = 1e9
 
 # `make bench`: CPU us an event of 950 bytes, the whole path with persons, into embedded ClickHouse.
-PATH_US = 39.8
+PATH_US = 23.4
 # `make bench`: of them what ClickHouse does: the row "ClickHouse alone", which also parses JSON.
-CLICKHOUSE_US = 8.0
+CLICKHOUSE_US = 5.7
 # `python -m benchmarks.steps`: three times encode and decode, between the keyed steps of a runner that shuffles.
-SHUFFLE_US = 8.8
+SHUFFLE_US = 11.0
 # `python -m benchmarks.stream`: worker and Prism while a backlog is drained, less the path: Kafka's client, calls, short bundles.
-STREAM_US = 89.6 - PATH_US
+STREAM_US = 36.2 - PATH_US
 # `python -m benchmarks.dedupe --ids 50`: bytes an id of the last 8 days of arrival.
 INDEX_BYTES = 18.8
 WINDOW_DAYS = 8
 # `python -m benchmarks.persons`: bytes an anonymous distinct id, and a person with five properties.
-ID_BYTES, PERSON_BYTES = 107, 351
+ID_BYTES, PERSON_BYTES = 101, 355
 # A worker's own: Python, Beam, ClickHouse's client, two batches and two blocks of rows.
 WORKER_BYTES = 1.0e9
 # `OPTIMIZE ... FINAL` of 300,000 events of the generated load: bytes on disk an event, in all tables.
