@@ -13,7 +13,7 @@ from libc.string cimport memcmp, memset
 import msgspec
 
 from schemas.event import Event, PersonMode
-from schemas.limits import MAX_DISTINCT_ID, MAX_EVENT_NAME, MAX_FUTURE_SECONDS, MAX_MESSAGE_BYTES
+from schemas.limits import MAX_DISTINCT_ID, MAX_EVENT_NAME, MAX_MESSAGE_BYTES
 from schemas.persons import APP, CAMPAIGN
 from transforms.parse.decode import CLIENT_WARNING, Fields, Properties
 from transforms.parse.fields import ILLEGAL_DISTINCT_IDS, is_illegal
@@ -25,9 +25,8 @@ cdef Py_ssize_t _MAX_BYTES = MAX_MESSAGE_BYTES, _MAX_NAME = MAX_EVENT_NAME, _MAX
 cdef object _FULL = int(PersonMode.FULL), _PERSONLESS = int(PersonMode.PROPERTYLESS)
 cdef object _decode_text = msgspec.json.Decoder(str).decode
 
-# Bytes by what a string, a number or a gap between tokens makes of them.
 cdef enum:
-    PLAIN, QUOTE, BACKSLASH, CONTROL, WIDE  # in a string; WIDE: of a character that is not ASCII
+    PLAIN, QUOTE, BACKSLASH, CONTROL, WIDE  # what a byte is in a string; WIDE: of a character that is not ASCII
 
 cdef enum:
     MAX_NESTING = 32  # what is deeper is not ordinary
