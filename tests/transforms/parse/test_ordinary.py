@@ -31,7 +31,13 @@ REGISTRY = Registry(
     dropped_tokens=frozenset({"phc_dropped"}),
 )
 UUID = "0190a1b2-0000-7000-8000-00000000000f"
-TIMES = ("2026-11-01T11:59:59.5Z", "2026-11-01T11:59:59.123456+02:00", "2024-02-29T00:00:00", "1900-01-01T00:00:00Z")
+TIMES = (
+    "2026-11-01T11:59:59.5Z",
+    "2026-11-01T11:59:59.123456+02:00",
+    "2024-02-29T00:00:00",
+    "1900-01-01T00:00:00Z",
+    "2026-08-31T23:59:59Z",
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -94,6 +100,8 @@ ORDINARY = {
 OTHERS = {
     "a time like no other": message(timestamp="2026-11-01 11:00"),
     "February 30": message(timestamp="2026-02-30T11:00:00Z"),
+    "April 31": message(timestamp="2026-04-31T11:00:00Z"),
+    "January 32": message(timestamp="2026-01-32T11:00:00Z"),
     "a leap day that is none": message(timestamp="1900-02-29T11:00:00Z"),
     "seven digits": message(timestamp="2026-11-01T11:00:00.1234567Z"),
     "more after a time": message(timestamp="2026-11-01T11:00:00Zulu"),
