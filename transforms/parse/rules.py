@@ -50,7 +50,7 @@ def parse_messages(messages: Messages, registry: Registry) -> tuple[Batch, Repor
     of arrival; a message that cannot be taken apart counts as one event, of team 0.
     """
     parser = _Parser(messages, registry)
-    parser.parse_all()
+    parser.parse_all(messages)
     for (team, arrival), count in Counter(map(_TEAM_AND_ARRIVAL, parser.events)).items():
         parser.received[team, arrival // HOUR] += count
     tallies = [Tally(team, hour * 3600, Outcome.RECEIVED, "", count) for (team, hour), count in parser.received.items()]
@@ -100,7 +100,6 @@ class _Parser:
     """Collects what the messages of one receipt become."""
 
     def __init__(self, messages: Messages, registry: Registry) -> None:
-        self._messages = messages
         self._source = messages.source
         self._receipt = messages.receipt
         self._broken = messages.rejected
@@ -114,9 +113,9 @@ class _Parser:
         self.warnings: dict[tuple[int, str, str], IngestionWarning] = {}
         self.received: Counter[tuple[int, int]] = Counter()  # of what was rejected; the events are counted when all are there
 
-    def parse_all(self) -> None:
+    def parse_all(self, messages: Messages) -> None:
         """Parse the messages: at once those that are one ordinary event."""
-        messages, ordinary = self._messages, self._ordinary
+        ordinary = self._ordinary
         arrivals = messages.arrivals or [messages.arrival] * len(messages.payloads)
         for place, (payload, arrival, offset) in enumerate(zip(messages.payloads, arrivals, messages.offsets, strict=True)):
             if ordinary is None or (event := ordinary.event(payload, None, arrival, None, False, offset, 0)) is None:
