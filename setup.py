@@ -1,14 +1,13 @@
 """Packaging; Beam's `--setup_file` takes it as it is. Tools are configured in pyproject.toml, versions pinned in constraints.txt."""
 
-from setuptools import Extension, find_packages, setup
+from setuptools import find_packages, setup
 
 try:
     from Cython.Build import cythonize
 except ImportError:  # only a source distribution is made, or a wheel without the compiled modules: everything works, slower
     compiled = []
 else:
-    sources = ["transforms/parse/ordinary.pyx", "transforms/sink/columns.pyx"]
-    compiled = cythonize([Extension(source.removesuffix(".pyx").replace("/", "."), [source]) for source in sources])
+    compiled = cythonize("transforms/**/*.pyx")
     for module in compiled:
         module.optional = True  # where there is no C compiler; cythonize() does not keep it
 
@@ -18,12 +17,7 @@ setup(
     description="An event pipeline that loses nothing and can prove it: Apache Beam to ClickHouse",
     python_requires=">=3.11",
     packages=find_packages(include=["schemas*", "transforms*", "pipelines*", "runners*"]),
-    package_data={
-        "schemas.tables": ["*.sql"],
-        "schemas": ["py.typed"],
-        "transforms.parse": ["*.pyx", "*.pyi"],
-        "transforms.sink": ["*.pyx", "*.pyi"],
-    },
+    package_data={"": ["*.pyx", "*.pyi"], "schemas.tables": ["*.sql"], "schemas": ["py.typed"]},
     ext_modules=compiled,
     install_requires=[
         "apache-beam>=2.77,<2.78",
