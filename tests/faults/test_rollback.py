@@ -121,8 +121,8 @@ class Runner:
 
 
 @pytest.fixture
-def sink(tables_url: str) -> Iterator[str]:
-    yield tables_url
+def sink(sink: str) -> Iterator[str]:
+    yield sink
     close_fetchers()
     close_all()
 

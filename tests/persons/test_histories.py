@@ -14,18 +14,13 @@ from schemas.teams import Registry
 from tests.persons.histories import history, message
 from tests.persons.jobs import Job
 from tests.persons.model import Model, Told
-from transforms.io.clickhouse import Client, shared
+from transforms.io.clickhouse import Client
 
 VIEWS = {
     "person_distinct_ids": "team_id, distinct_id, person_id",
     "persons": "team_id, id, created_at, is_identified, properties",
     "groups": "team_id, group_type, group_key, created_at, group_properties",
 }
-
-
-@pytest.fixture
-def client(tables_url: str) -> Client:
-    return shared(tables_url)
 
 
 def shown(client: Client) -> dict[str, list[tuple[Any, ...]]]:

@@ -9,15 +9,10 @@ from schemas.persons import person_id
 from tests.persons.jobs import Job
 from tests.transforms.parse.helpers import REGISTRY
 from tests.transforms.parse.test_requests import RECORDED, body_of
-from transforms.io.clickhouse import Client, shared
+from transforms.io.clickhouse import Client
 
 ARRIVAL = 1_795_500_000_000_000  # a day after they were recorded
 TEAM = REGISTRY.by_token["phc_test"]
-
-
-@pytest.fixture
-def client(tables_url: str) -> Client:
-    return shared(tables_url)
 
 
 class Found:

@@ -21,11 +21,6 @@ REGISTRY = Registry(by_token={"phc_1": 1}, limits={})
 SECOND = 1_000_000
 
 
-@pytest.fixture
-def client(tables_url: str) -> Client:
-    return shared(tables_url)
-
-
 class Story:
     """A job that is told one event a second, each in a bundle of its own."""
 

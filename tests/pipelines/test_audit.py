@@ -91,8 +91,8 @@ class Books:
 
 
 @pytest.fixture
-def books(tables_url: str) -> Books:
-    return Books(tables_url)
+def books(sink: str) -> Books:
+    return Books(sink)
 
 
 OTHERS = [(Outcome.DUPLICATE, 3), (Outcome.LIMITED, 2), (Outcome.REJECTED, 1)]

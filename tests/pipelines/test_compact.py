@@ -139,8 +139,8 @@ def _account(delivery: Delivery, source: str) -> Account:
 
 
 @pytest.fixture
-def books(tables_url: str) -> Books:
-    return Books(tables_url)
+def books(sink: str) -> Books:
+    return Books(sink)
 
 
 DIFFERENT = [

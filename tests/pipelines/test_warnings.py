@@ -19,11 +19,6 @@ NOON = 1_793_534_400_000_000  # 2026-11-01T12:00:00Z
 MINUTE = 60_000_000
 
 
-@pytest.fixture
-def client(tables_url: str) -> Client:
-    return shared(tables_url)
-
-
 def store(client: Client, *warnings: IngestionWarning) -> None:
     client.insert("ingestion_warnings", warning_rows(warnings))
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 import pyarrow as pa
-import pytest
 
 from schemas.limits import MAX_PERSON_BYTES, TRIMMED_PERSON_BYTES
 from schemas.persons import PROTECTED
@@ -38,11 +37,6 @@ class Fact(NamedTuple):
     @property
     def order(self) -> int:
         return self.at if self.kind == SET else -self.at
-
-
-@pytest.fixture
-def client(tables_url: str) -> Client:
-    return shared(tables_url)
 
 
 def insert(client: Client, facts: Iterable[Fact]) -> None:

@@ -12,7 +12,7 @@ from schemas import tables
 from schemas.event import Event
 from schemas.identity import unique_key
 from schemas.tables import migrations, split_statements
-from transforms.io.clickhouse import Client, shared
+from transforms.io.clickhouse import Client
 from transforms.sink.rows import event_rows
 
 INSERTED = {
@@ -61,11 +61,6 @@ def test_every_statement_can_be_run_twice() -> None:
     )
     refused = [one for step in migrations() for one in step.statements if not repeatable.match(one)]
     assert refused == []
-
-
-@pytest.fixture
-def client(tables_url: str) -> Client:
-    return shared(tables_url)
 
 
 def test_a_table_has_the_columns_that_are_inserted(client: Client) -> None:

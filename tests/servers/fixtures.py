@@ -11,7 +11,7 @@ from tests.servers.clickhouse_engine import ClickHouseEngine
 from tests.servers.clickhouse_old import OldClickHouse
 from tests.servers.kafka import Kafka
 from tests.servers.pubsub import PubSub
-from transforms.io.clickhouse import close_all, shared
+from transforms.io.clickhouse import Client, close_all, shared
 from transforms.io.migrate import migrate
 
 
@@ -41,10 +41,16 @@ def _tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tables_url(_tables: Path, chdb_url: str) -> str:
+def sink(_tables: Path, chdb_url: str) -> str:
     """Return the URL of an embedded database with the tables of now, which are empty. It is used as that of `chdb_url`."""
     shutil.copytree(_tables, chdb_url.removeprefix("chdb:"), symlinks=True)
     return chdb_url
+
+
+@pytest.fixture
+def client(sink: str) -> Client:
+    """Return a client of the embedded database of `sink`."""
+    return shared(sink)
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,6 @@ MICROS = int(NOW.timestamp() * 1e6)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
-@pytest.fixture
-def client(tables_url: str) -> Client:
-    return shared(tables_url)
-
-
 def store(client: Client, *numbers: int, arrived: timedelta = timedelta(0), inserted: timedelta = timedelta(minutes=5)) -> None:
     """Insert events that arrived, and were inserted, so long ago."""
     arrival = int((NOW - arrived).timestamp() * 1e6)

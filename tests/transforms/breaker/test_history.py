@@ -3,20 +3,14 @@
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
-import pytest
 
 from schemas.outcomes import Outcome
 from schemas.tables import ACKNOWLEDGED, OPEN, OUTCOMES, RECEIPTS, TIME
 from transforms.breaker.history import read_history, stream_of
-from transforms.io.clickhouse import Client, shared
+from transforms.io.clickhouse import Client
 
 TOPIC = "kafka://cluster/events"
 NOW = datetime.now(UTC).replace(microsecond=0)
-
-
-@pytest.fixture
-def client(tables_url: str) -> Client:
-    return shared(tables_url)
 
 
 def receipt(client: Client, number: int, source: str, age: timedelta, accepted: dict[int, int], rejected: int = 0, status: int = 1) -> None:

@@ -33,11 +33,6 @@ class Quota:
         return Registry(by_token={}, limits={1: TeamLimits(self.limit, drop_distinct_ids=frozenset({"probe"}))})
 
 
-@pytest.fixture
-def sink(tables_url: str) -> str:
-    return tables_url
-
-
 def events(first: int, count: int, team: int = 1, who: str = "d") -> list[Event]:
     return [Event(team, n.to_bytes(16), "e", who, NOON, NOON, b"{}", "", False, 0, 7, n, 0) for n in range(first, first + count)]
 

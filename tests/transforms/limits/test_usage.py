@@ -1,18 +1,11 @@
 """Usage as the tables tell it."""
 
-import pytest
-
 from schemas.event import Event
-from transforms.io.clickhouse import Client, shared
+from transforms.io.clickhouse import Client
 from transforms.limits.usage import MAX_READ, Usage
 from transforms.sink.rows import event_rows
 
 HOUR = 1_795_000_000 // 3600 * 3600
-
-
-@pytest.fixture
-def client(tables_url: str) -> Client:
-    return shared(tables_url)
 
 
 def store(client: Client, counts: dict[tuple[int, int], int]) -> None:

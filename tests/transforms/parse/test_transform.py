@@ -43,14 +43,14 @@ class Teams:
 
 
 @pytest.fixture
-def breaker(tables_url: str) -> Iterator[BreakerAt]:
+def breaker(sink: str) -> Iterator[BreakerAt]:
     """Return the breaker of a stream that had a hundred seconds of healthy traffic, of ten events a second."""
     from datetime import timedelta
 
-    client = shared(tables_url)
+    client = shared(sink)
     for age in (100, 0):
         receipt(client, age, SOURCE, timedelta(seconds=age), dict.fromkeys(TEAMS.values(), 50))
-    yield BreakerAt(tables_url, str(new_run(START)), 0.5)
+    yield BreakerAt(sink, str(new_run(START)), 0.5)
     alarms.clear()
 
 

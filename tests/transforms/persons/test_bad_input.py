@@ -11,17 +11,12 @@ from schemas.event import Event, PersonMode
 from schemas.persons import person_id
 from schemas.teams import Registry
 from tests.persons.jobs import Job
-from transforms.io.clickhouse import Client, shared
+from transforms.io.clickhouse import Client
 
 REGISTRY = Registry(by_token={"phc_a": 1}, limits={})
 NEIGHBOUR = ("$set", "neighbour", {"$set": {"email": "n@x.io"}})
 DEEP = '"a thousand levels"'  # which Python's encoder cannot write
 Say = tuple[str, str, dict[str, Any]]  # event, distinct id, properties
-
-
-@pytest.fixture
-def client(tables_url: str) -> Client:
-    return shared(tables_url)
 
 
 def payload(number: int, said: Say) -> bytes:

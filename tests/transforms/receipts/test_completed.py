@@ -7,16 +7,16 @@ from transforms.receipts.accounts import Account
 RUN = "01935b1e-7c5a-7def-8123-456789abcdef"
 
 
-def test_the_ledger_tells_its_process(tables_url: str) -> None:
-    known = completed.completed(tables_url)
-    Ledger(tables_url, RUN).acknowledge([Account(1), Account(2)])
+def test_the_ledger_tells_its_process(sink: str) -> None:
+    known = completed.completed(sink)
+    Ledger(sink, RUN).acknowledge([Account(1), Account(2)])
     assert known.told([1, 3]) == [1]
     assert known.told([1, 2]) == [2], "once"
 
 
-def test_other_processes_find_it_in_the_table(tables_url: str) -> None:
-    Ledger(tables_url, RUN).acknowledge([Account(1), Account(2**64 - 1)])
-    known = completed.Completed(shared(tables_url))
+def test_other_processes_find_it_in_the_table(sink: str) -> None:
+    Ledger(sink, RUN).acknowledge([Account(1), Account(2**64 - 1)])
+    known = completed.Completed(shared(sink))
     assert sorted(known.stored([1, 2, 2**64 - 1])) == [1, 2**64 - 1]
     assert known.stored([]) == []
 

@@ -21,11 +21,6 @@ OUTCOMES = "SELECT receipt, team_id, toUnixTimestamp(hour), toString(outcome), r
 
 
 @pytest.fixture
-def sink(tables_url: str) -> str:
-    return tables_url
-
-
-@pytest.fixture
 def client(sink: str) -> Client:
     return shared(sink)
 

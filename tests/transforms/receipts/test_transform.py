@@ -22,11 +22,6 @@ OUTCOMES = "SELECT receipt, team_id, toUnixTimestamp(hour), toString(outcome), r
 runs = (f"01935b1e-0000-7000-8000-{number:012}" for number in range(1_000_000))
 
 
-@pytest.fixture
-def sink(tables_url: str) -> str:
-    return tables_url
-
-
 def number(receipt: int) -> int:
     """Return a receipt's id: 64 bits, as sources make them."""
     return random.Random(receipt).getrandbits(64)

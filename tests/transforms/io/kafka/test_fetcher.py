@@ -67,11 +67,6 @@ def wait(condition: object, timeout: float = 20.0) -> None:
 
 
 @pytest.fixture
-def sink(tables_url: str) -> str:
-    return tables_url
-
-
-@pytest.fixture
 def topic(kafka: Kafka) -> str:
     return kafka.new_topic(2)
 

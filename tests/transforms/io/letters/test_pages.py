@@ -17,8 +17,8 @@ OTHER_RUN = UUID(int=RUN.int + 1)
 
 
 @pytest.fixture
-def tables(tables_url: str) -> Tables:
-    return Tables(tables_url)
+def tables(sink: str) -> Tables:
+    return Tables(sink)
 
 
 @given(st.lists(st.integers(0, 20)), st.integers(1, 5), st.integers(1, 30))

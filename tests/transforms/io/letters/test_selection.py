@@ -9,8 +9,8 @@ from transforms.io.letters.selection import Selection, check_where, chosen
 
 
 @pytest.fixture
-def tables(tables_url: str) -> Tables:
-    return Tables(tables_url)
+def tables(sink: str) -> Tables:
+    return Tables(sink)
 
 
 def offsets(tables: Tables, selection: Selection) -> list[int]:
@@ -79,7 +79,7 @@ def test_a_condition_is_taken(tables: Tables, where: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("server", [False, True], ids=["embedded", "server"])
 def test_what_is_no_condition_is_refused_with_what_clickhouse_says(where: str, server: bool, request: pytest.FixtureRequest) -> None:
-    tables = Tables(request.getfixturevalue("engine_url" if server else "tables_url"))
+    tables = Tables(request.getfixturevalue("engine_url" if server else "sink"))
     with pytest.raises(ConfigError, match="--where") as refused:
         check_where(tables.client, where)
     assert "hint: write SQL on the columns team_id, reason" in str(refused.value)

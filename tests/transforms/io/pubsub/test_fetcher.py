@@ -66,11 +66,6 @@ def numbered(count: int) -> list[bytes]:
 
 
 @pytest.fixture
-def sink(tables_url: str) -> str:
-    return tables_url
-
-
-@pytest.fixture
 def name(request: pytest.FixtureRequest, pubsub: PubSub) -> str:
     return pubsub.new_subscription(ack_deadline=getattr(request, "param", 10))
 
