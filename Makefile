@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CODE := schemas transforms pipelines runners
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-stream test test-faults soak servers check format bench bench-servers lock clean
+.PHONY: help install demo demo-stream test test-attack test-faults soak servers check format bench bench-servers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +25,11 @@ demo-stream: install servers ## a stream from Kafka: produced, ingested, killed,
 
 test: install servers ## all tests, with the real servers that they need
 	@# Three on two cores: streams under fault mostly wait. Files in their order: the long ones of tests/faults come early.
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone and not attack"
 	$(BIN)/python -m pytest -m alone
+
+test-attack: install servers ## all attacks on the promises (docs/guarantees.md), the long ones too
+	$(BIN)/python -m pytest tests/attack $(ATTACK_ARGS)
 
 test-faults: install servers ## streams killed at random and in each state, ClickHouse in trouble, and the table of what was lost: nothing
 	$(BIN)/python -W ignore -m tests.faults $(FAULTS_ARGS)
