@@ -4,6 +4,7 @@ It lives and dies with its job: whoever started it (runners/supervisor.py) start
 acknowledged is read again, and what it knew is in the tables.
 """
 
+import argparse
 import json
 import logging
 import os
@@ -19,7 +20,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
 from pipelines.ingest import ingest, prepare
-from runners.prism import OPTIONS, prism
+from runners.ports import refuse_open_ports
+from runners.prism import OPTIONS, prism, serve_worker
 from runners.process import used
 from runners.status import Status, encode
 from runners.tuning import sample_often, tuned
@@ -32,6 +34,14 @@ EVERY_SECONDS = 1.0
 SHARDS = 4  # of ids: one process has them all, and reads each back when it starts
 DRAIN_SECONDS = 20.0  # for what is in flight when it shall stop
 ENDED = (PipelineState.DONE, PipelineState.FAILED, PipelineState.CANCELLED)
+
+
+class StreamOptions(PipelineOptions):
+    """Options of a stream on this machine, besides those of the job."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--allow_open_ports", action="store_true", help="start even where others can reach the ports of Beam's runner")
 
 
 def main() -> None:
@@ -67,6 +77,9 @@ def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> NoRe
         if not ours["sink"].startswith("chdb:"):
             ours["shards"] = ours["shards"] or SHARDS
         options = PipelineOptions([*OPTIONS, f"--job_endpoint={endpoint}", *others], one_process=True, **ours)
+        serve_worker(options)
+        if not options.view_as(StreamOptions).allow_open_ports:
+            refuse_open_ports([os.getpid(), runner.pid])
         job = prepare(options)
         pipeline = beam.Pipeline(options=options)
         ingest(pipeline, job)

@@ -26,6 +26,7 @@ from runners.commands.common import JSON, PASS_THROUGH, SINK, documented, print_
 @click.option("--shards", type=int, help="Shards of ids: a power of two up to 256.  [default: 1 with chdb:, else 16]")
 @click.option("--allow-empty", is_flag=True, help="Do not refuse a source that matches no file.")
 @click.option("--health-port", type=int, help="Of a stream: answer /healthz, /readyz and /metrics (Prometheus) on this port; 0 for any.")
+@click.option("--allow-open-ports", is_flag=True, help="Of a stream: start even where others can reach the ports of Beam's runner.")
 @JSON
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
 @typed_failures
@@ -36,6 +37,7 @@ def ingest(
     shards: int,
     allow_empty: bool,
     health_port: int | None,
+    allow_open_ports: bool,
     as_json: bool,
     beam_options: tuple[str, ...],
 ) -> None:
@@ -48,7 +50,7 @@ def ingest(
     if is_stream and not any(option.startswith("--runner") for option in beam_options):
         from runners.supervisor import supervise
 
-        code, totals = supervise(ours, list(beam_options), console, health_port)
+        code, totals = supervise({**ours, "allow_open_ports": allow_open_ports}, list(beam_options), console, health_port)
         if as_json:
             print_json(totals)
         sys.exit(code)
