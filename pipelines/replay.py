@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.store import MAX_ROWS, Read, Store, prepare_store, store_events
 from schemas.teams import Registry
 from transforms.io.clickhouse import shared
-from transforms.io.letters import Page, ReadLetters, Selection, check_where, plan
+from transforms.io.letters import Page, ReadLetters, Selection, checked, plan
 from transforms.io.letters.pages import PAGE_LETTERS, Client, peek
 from transforms.io.letters.selection import chosen
 from transforms.pace import at_once
@@ -49,17 +49,15 @@ def prepare(options: PipelineOptions, selection: Selection, rate: float | None =
         ConfigError: an option of StoreOptions is missing or wrong, or the selection's `where` is no condition.
         Unavailable: the sink does not answer.
     """
-    store, client = _store(options, selection)
+    store, client, selection = _checked(options, selection)
     pages = plan(client, store.run, selection, letters=at_once(rate, PAGE_SECONDS, PAGE_LETTERS))
     return ReplayJob(replace(store, max_rows=at_once(rate, INSERT_SECONDS, MAX_ROWS)), pages, rate)
 
 
-def _store(options: PipelineOptions, selection: Selection) -> tuple[Store, Client]:
+def _checked(options: PipelineOptions, selection: Selection) -> tuple[Store, Client, Selection]:
     store = prepare_store(options)
     client = shared(store.sink)
-    if selection.where is not None:
-        check_where(client, selection.where)
-    return store, client
+    return store, client, checked(client, selection)
 
 
 def replay(pipeline: beam.Pipeline, job: ReplayJob) -> None:
@@ -104,7 +102,7 @@ def forecast(options: PipelineOptions, selection: Selection, progress: Callable[
     Raises:
         ConfigError, Unavailable: as `prepare`.
     """
-    store, client = _store(options, selection)
+    store, client, selection = _checked(options, selection)
     return foresee(client, store.registry.current(), selection, progress)
 
 

@@ -70,14 +70,12 @@ def letters(sink: str, show: bool, limit: int, as_json: bool, **filters: Any) ->
     """List dead letters."""
     from pipelines.letters import show as find
     from pipelines.letters import summarize
-    from transforms.io.letters import check_where
+    from transforms.io.letters import checked
     from transforms.io.migrate import require_schema
 
     client = existing(sink)
     require_schema(client)
-    selection = selection_of(limit, **filters)
-    if selection.where is not None:
-        check_where(client, selection.where)
+    selection = checked(client, selection_of(limit, **filters))
     if show:
         found = find(client, selection, limit, 200 if as_json else screen_width())
         print_json({"letters": found}) if as_json else print_letters(found)

@@ -83,6 +83,7 @@ def _foresee(options: "PipelineOptions", sink: str, selection: "Selection", cons
     from pipelines.letters import show
     from pipelines.replay import forecast
     from transforms.io.clickhouse import shared
+    from transforms.io.letters import checked
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("parsing", total=None)
@@ -100,6 +101,6 @@ def _foresee(options: "PipelineOptions", sink: str, selection: "Selection", cons
     for reason, count in found.rejected.items():
         click.echo(f"{count:>12,}  rejected again: {reason}")
     width = screen_width()
-    samples = show(shared(sink), selection, SAMPLES, width)
+    samples = show(shared(sink), checked(shared(sink), selection), SAMPLES, width)
     click.echo(f"The last {len(samples)} to arrive, cut to {width} characters:")
     print_letters(samples)

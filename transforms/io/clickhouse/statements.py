@@ -9,6 +9,8 @@ _SELECT = re.compile(rf"{_NOTHING}(?:\(|SELECT\b|WITH\b)", re.IGNORECASE | re.DO
 _INSERT = r"INSERT\s+INTO\s+(?:TABLE\s+)?[\w.`\"]+\s*(?:\([^()]*\))?\s*(?:SETTINGS\s(?:(?!\bSELECT\b).)*?)?"
 _VALUES = re.compile(rf"{_NOTHING}{_INSERT}\b(?:VALUES|FORMAT)\b", re.IGNORECASE | re.DOTALL)
 
+_SPECIAL = re.compile("[\\\\'\0\ud800-\udfff]")
+
 
 def is_select(sql: str) -> bool:
     """Return whether a statement is a SELECT, which can stand as a subquery."""
@@ -21,8 +23,16 @@ def bare(sql: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a text as a literal of ClickHouse's SQL."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """Return a text as a literal of ClickHouse's SQL. Surrogate escapes, as of arguments that are no UTF-8, are their bytes."""
+    return "'" + _SPECIAL.sub(_escaped, text) + "'"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    char = found[0]
+    if char in "\\'":
+        return "\\" + char
+    errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in char.encode(errors=errors))
 
 
 def refuse_values(sql: str) -> None:

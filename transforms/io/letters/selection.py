@@ -28,7 +28,7 @@ class Selection(msgspec.Struct, frozen=True):
         step, team: the transform that rejected it; whose it is, 0 for those of no known team.
         since, until: of arrival, `[since, until)`, microseconds since 1970.
         text: stands in the body as it is stored, or in the detail.
-        where: a ClickHouse condition on the columns of `letters`.
+        where: a condition on the columns of `letters`, from outside only as `checked` writes it.
         include_replayed: also those whose replay has gone well.
         limit: so many of them at most, those of the oldest day first.
     """
@@ -52,7 +52,7 @@ class Selection(msgspec.Struct, frozen=True):
             f"_timestamp >= fromUnixTimestamp64Micro({self.since})" if self.since is not None else "",
             f"_timestamp < fromUnixTimestamp64Micro({self.until})" if self.until is not None else "",
             f"(position(body, {literal(self.text)}) > 0 OR position(detail, {literal(self.text)}) > 0)" if self.text else "",
-            f"(\n{self.where}\n)" if self.where is not None else "",  # it may end in a comment
+            f"(\n{self.where}\n)" if self.where is not None else "",
         ]
         return " AND ".join(filter(None, parts)) or "1"
 
@@ -66,19 +66,43 @@ class Selection(msgspec.Struct, frozen=True):
         return f"reason != {literal(Reason.UNREADABLE_FILE.value)} AND {self.condition()}"
 
 
-def check_where(client: Reader, where: str) -> None:
-    """Refuse what is not one condition on the columns of `letters`.
+def checked(client: Reader, selection: Selection) -> Selection:
+    """Return a selection whose `where`, if it has one, is one expression on the columns of `letters`, written by ClickHouse itself.
+
+    Only that text gets into statements: an embedded engine runs several at once, and a condition of somebody else must not end one.
 
     Raises:
-        ConfigError: with what ClickHouse says.
+        ConfigError: it is not one expression, it reads a table, or its columns are not those of `letters`; with what ClickHouse says.
     """
+    if selection.where is None:
+        return selection
     try:
-        # Alone and in brackets: "1) OR (1" is a condition only in brackets, and "1 FROM events" only alone.
-        client.rows(f"EXPLAIN AST SELECT\n{where}\n")
-        client.rows(f"SELECT 1 FROM letters WHERE (\n{where}\n) LIMIT 0")
+        where = _as_written(client, selection.where)
+        if any("TablesInSelectQuery" in row[0] for row in client.rows(f"EXPLAIN AST SELECT {where}")):
+            raise QueryError("it reads a table", code=0)
+        client.rows(f"SELECT 1 FROM letters WHERE {where} LIMIT 0")
     except QueryError as error:
         columns = ", ".join(row[0] for row in client.rows("DESCRIBE TABLE letters"))
-        raise ConfigError(f"--where {where!r} is no condition: {error}", f"write SQL on the columns {columns}") from None
+        raise ConfigError(f"--where {selection.where!r} is no condition: {error}", f"write SQL on the columns {columns}") from None
+    return msgspec.structs.replace(selection, where=where)
+
+
+def _as_written(client: Reader, where: str) -> str:
+    """Return an expression in brackets as ClickHouse writes it. It is parsed as the argument of a function: nothing of it is executed."""
+    if not _is_utf8(where):
+        raise QueryError("it is not UTF-8", code=0)
+    # Alone and in brackets: "1) OR (1" is an expression only in brackets, and "1 FROM events" only alone.
+    alone, bracketed = (literal(f"SELECT {text}") for text in (f"\n{where}\n", f"(\n{where}\n)"))
+    ((_, once, again),) = client.rows(
+        f"SELECT formatQuerySingleLine({alone}), formatQuerySingleLine({bracketed}) AS once, formatQuerySingleLine(once)"
+    )
+    if once != again:  # a statement that is written in another way than it is read could be another one
+        raise QueryError(f"it cannot be written in one way: {once} or {again}", code=0)
+    return f"({once.removeprefix('SELECT ')})"
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 class Chosen(NamedTuple):

@@ -5,7 +5,7 @@ import pytest
 from schemas.errors import ConfigError
 from tests.transforms.io.letters.tables import HOUR, NOON, RUN, Tables, letter
 from transforms.io.letters.pages import Page, plan
-from transforms.io.letters.selection import Selection, check_where, chosen
+from transforms.io.letters.selection import Selection, checked, chosen
 
 
 @pytest.fixture
@@ -66,8 +66,7 @@ def test_many_are_read_in_slices_each_once_the_oldest_day_first(tables: Tables, 
 @pytest.mark.parametrize("where", ["1", "status = 'waiting'", "team_id IN (SELECT 0)", "1 = 1 -- yes", "(team_id = 0) OR (team_id = 1)"])
 def test_a_condition_is_taken(tables: Tables, where: str) -> None:
     tables.write([letter(0)])
-    check_where(tables.client, where)
-    assert offsets(tables, Selection(where=where)) == [0]
+    assert offsets(tables, checked(tables.client, Selection(where=where))) == [0]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +80,7 @@ def test_a_condition_is_taken(tables: Tables, where: str) -> None:
 def test_what_is_no_condition_is_refused_with_what_clickhouse_says(where: str, server: bool, request: pytest.FixtureRequest) -> None:
     tables = Tables(request.getfixturevalue("engine_url" if server else "sink"))
     with pytest.raises(ConfigError, match="--where") as refused:
-        check_where(tables.client, where)
+        checked(tables.client, Selection(where=where))
     assert "hint: write SQL on the columns team_id, reason" in str(refused.value)
 
 
