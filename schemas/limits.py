@@ -7,6 +7,10 @@ MAX_GROUP_KEY = 400  # characters; `$groupidentify` with a longer one is no fact
 MAX_GROUP_TYPES = 5
 MAX_PERSON_BYTES = 640 << 10  # of a person's properties as JSON; what is larger is shown with no more than
 TRIMMED_PERSON_BYTES = 512 << 10
+# Ours: of properties that the events of one message carry in their rows. A hundred events, more than clients send at once, have all of the
+# largest person; the others of a message that goes beyond it get so many bytes each.
+MAX_STAMPED_BYTES = 100 * MAX_PERSON_BYTES
+TRIMMED_STAMP_BYTES = 1 << 10
 MAX_TOKEN_BYTES = 64
 MAX_MESSAGE_BYTES = 1_000_000  # one event, as JSON
 MAX_BODY_BYTES = 20_000_000  # one request body, also after it was inflated

@@ -7,7 +7,8 @@ import numpy as np
 from schemas.event import PENDING, Batch
 from schemas.persons import PROPERTIES, Fact, person_id
 from transforms.persons.known import NEVER, KnownPersons
-from transforms.persons.resolve import Warn, learn
+from transforms.persons.resolve import learn, settle
+from transforms.persons.stamps import Properties, Warn, bound_stamps
 
 
 def apply_properties(persons: KnownPersons, batch: Batch, warn: Warn) -> Batch:
@@ -21,12 +22,15 @@ def apply_properties(persons: KnownPersons, batch: Batch, warn: Warn) -> Batch:
     facts = [*batch.facts, *_take_in(persons, batch.news)]
     waiting = [event for event in batch.events if event.person_created_at == PENDING]
     rows = persons.rows(b"".join([event.person_id for event in waiting])).tolist()
-    for event, row in zip(waiting, rows, strict=True):
-        if event.facts or event.copied:
-            learn(persons, row, event, person_id(event.team_id, event.distinct_id), warn)
+    speaking = [(event, row) for event, row in zip(waiting, rows, strict=True) if event.facts or event.copied]
+    for event, row in speaking:
+        learn(persons, row, event, person_id(event.team_id, event.distinct_id))
+    settle(persons, speaking, warn)
+    properties = Properties(persons)
     for event, row, seen in zip(waiting, rows, persons.seen[rows].tolist(), strict=True):
         event.person_created_at = seen if seen != NEVER else min(event.timestamp, event.arrival)
-        event.person_properties = persons.properties(row)
+        event.person_properties = properties[row]
+    bound_stamps(waiting, warn)
     return Batch(batch.events, batch.letters, batch.warnings, batch.keys, [], facts)
 
 
@@ -40,4 +44,4 @@ def _take_in(persons: KnownPersons, news: Sequence[Fact]) -> Iterable[Fact]:
         elif persons.see(np.array([row]), np.array([-fact.order]))[0]:
             yield fact
     for (row, _, _), facts in properties.items():
-        yield from persons.add(row, facts, person_id(facts[0].team_id, facts[0].distinct_id))[0]
+        yield from persons.add(row, facts, person_id(facts[0].team_id, facts[0].distinct_id))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.persons import PROPERTIES, Fact, Kind, person_id
-from transforms.persons.registers import Record, Shown, json_of, register_of
+from transforms.persons.registers import Record, Shown, json_of
 from transforms.state.key_table import KeyTable, Rows, grown
 
 NEVER = 2**63 - 1
@@ -20,13 +20,23 @@ def target_of(merge: Fact) -> bytes:
     return person_id(merge.team_id, merge.key if merge.kind == Kind.FORCED else merge.value.decode())
 
 
+def _earlier(merge: Fact) -> tuple[int, bytes, str, bytes]:
+    """Return what merges of one source are compared by: the greatest is the earliest."""
+    return merge.order, merge.uuid, merge.key, merge.value
+
+
 class KnownPersons:
-    """Persons by id; each has a row."""
+    """Persons by id; each has a row.
+
+    Properties are packed bytes. Those that facts are added to stay unpacked until `settle`: to unpack and pack a person for each event of
+    a batch would take quadratic time.
+    """
 
     def __init__(self) -> None:
         self._table = KeyTable()
         self.seen: Times = np.full(self._table.capacity, NEVER)  # order time of the first event, by row
         self._records: list[bytes | None] = []
+        self._unpacked: dict[int, Record] = {}  # by row; until `settle`
         self._claims: Times = np.zeros(self._table.capacity, np.int64)  # what was said last by the hour, as a hash, and since when
         self._claimed: Times = np.zeros(self._table.capacity, np.int64)
 
@@ -56,21 +66,30 @@ class KnownPersons:
         first: NDArray[np.bool_] = (times < before) & (times == self.seen[rows])
         return first
 
-    def add(self, row: int, facts: Iterable[Fact], source: bytes) -> tuple[list[Fact], Shown | None]:
-        """Merge properties; return what may be news to the tables, and the properties if they are too large.
+    def add(self, row: int, facts: Iterable[Fact], source: bytes) -> list[Fact]:
+        """Merge properties; return what may be news to the tables. Nothing is shown of it before `settle`.
 
         Args:
             row: the person's.
             facts: SET and ONCE.
             source: person id of the distinct id that they are about.
         """
-        record = Record(self._records[row] or b"")
-        news = [fact for fact in facts if record.add(fact, source[:SOURCE_BYTES])]
-        if not news:
-            return [], None
-        found = record.shown()
-        self._records[row] = record.packed(found)
-        return news, found if found.is_trimmed else None
+        record = self._unpacked.get(row)
+        if record is None:
+            record = self._unpacked[row] = Record(self._records[row] or b"")
+        return [fact for fact in facts if record.add(fact, source[:SOURCE_BYTES])]
+
+    def settle(self) -> dict[int, Shown]:
+        """Pack what was added since the last call; return, by row, the properties that are too large."""
+        too_large = {}
+        for row, record in self._unpacked.items():
+            if record.is_changed:
+                found = record.shown()
+                self._records[row] = record.packed(found)
+                if found.is_trimmed:
+                    too_large[row] = found
+        self._unpacked.clear()
+        return too_large
 
     def has_heard(self, row: int, order: int, claim: int) -> bool:
         """Return whether a person's properties have all that an event says by the hour; remember that they will.
@@ -86,17 +105,18 @@ class KnownPersons:
         return False
 
     def properties(self, row: int) -> bytes:
-        """Return a person's properties as a JSON object."""
+        """Return a person's properties as a JSON object, as of the last `settle`."""
         packed = self._records[row]
         return b"{}" if packed is None else json_of(packed)
 
     def record(self, row: int) -> Record:
         """Return the registers of a person's properties."""
-        return Record(self._records[row] or b"")
+        return self._unpacked.get(row) or Record(self._records[row] or b"")
 
     def forget(self, row: int) -> None:
         """Drop a person's properties."""
         self._records[row] = None
+        self._unpacked.pop(row, None)
 
     def load(self, persons: Sequence[bytes], orders: Sequence[int]) -> None:
         """Take in when persons were first seen, as columns: ids, and minus the order time."""
@@ -106,16 +126,20 @@ class KnownPersons:
 
     def learn(self, facts: Iterable[Fact]) -> None:
         """Take in facts that are stored, or were once learned."""
-        properties: dict[tuple[bytes, int, str], list[Fact]] = {}
+        properties: dict[bytes, dict[tuple[int, str], list[Fact]]] = {}
+        others: list[Fact] = []
         for fact in facts:
             if fact.kind in PROPERTIES:
-                properties.setdefault((fact.person, fact.team_id, fact.distinct_id), []).append(fact)
+                properties.setdefault(fact.person, {}).setdefault((fact.team_id, fact.distinct_id), []).append(fact)
             else:
-                self._learn(int(self.rows(fact.person)[0]), fact)
-        for (person, team_id, distinct_id), told in properties.items():
-            row = int(self.rows(person)[0])
+                others.append(fact)
+        for row, fact in zip(self.rows(b"".join([fact.person for fact in others])).tolist(), others, strict=True):
+            self._learn(row, fact)
+        for row, sources in zip(self.rows(b"".join(properties)).tolist(), properties.values(), strict=True):
             if self._keeps_properties(row):
-                self.add(row, told, person_id(team_id, distinct_id))
+                for (team_id, distinct_id), told in sources.items():
+                    self.add(row, told, person_id(team_id, distinct_id))
+                self.settle()  # one person at a time: unpacked they take several times as much memory
 
     def _learn(self, row: int, fact: Fact) -> None:
         if fact.kind in (Kind.FIRST_SEEN, Kind.CREATED):
@@ -139,7 +163,7 @@ class KnownIds(KnownPersons):
         self.is_pending: NDArray[np.bool_] = np.zeros(self._table.capacity, np.bool_)  # whether the person shard has the properties
         self.targets: dict[int, bytes] = {}  # person id of what a row is merged into
         self._links: dict[int, Fact] = {}
-        self._forced: dict[int, dict[str, Fact]] = {}
+        self._forced: dict[int, Fact] = {}  # the earliest of each row: all hold, and no other can become the one that counts
 
     def identify(self, row: int, time: int) -> bool:
         """Remember that an id was identified; return whether that is news."""
@@ -152,12 +176,13 @@ class KnownIds(KnownPersons):
     def merge(self, row: int, fact: Fact) -> bool:
         """Remember a merge of an id into another; return whether it holds, as far as is known."""
         if fact.kind == Kind.FORCED:
-            forced = self._forced.setdefault(row, {})
-            forced[fact.key] = max(fact, forced.get(fact.key, fact), key=register_of)
-            self._refresh(row)
+            known = self._forced.get(row)
+            if known is None or _earlier(fact) > _earlier(known):
+                self._forced[row] = fact
+                self._refresh(row)
             return True
         known = self._links.get(row)
-        if known is None or (fact.order, fact.uuid, fact.value) > (known.order, known.uuid, known.value):
+        if known is None or _earlier(fact) > _earlier(known):
             self._links[row] = fact
             self._refresh(row)
         return self._links[row].value == fact.value and self._holds(row)
@@ -166,11 +191,11 @@ class KnownIds(KnownPersons):
         return bool(self.identified[row] >= -self._links[row].order)
 
     def _refresh(self, row: int) -> None:
-        merges = [*self._forced.get(row, {}).values()]
+        merges = [self._forced[row]] if row in self._forced else []
         if row in self._links and self._holds(row):
             merges.append(self._links[row])
         if merges:
-            self.targets[row] = target_of(max(merges, key=lambda fact: (fact.order, fact.uuid, fact.key, fact.value)))
+            self.targets[row] = target_of(max(merges, key=_earlier))
         else:
             self.targets.pop(row, None)
         self.is_pending[row] = bool(merges) or self.identified[row] != NEVER

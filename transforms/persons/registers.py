@@ -81,13 +81,19 @@ def shown(sets: Mapping[str, Register], onces: Mapping[str, Register]) -> Shown:
             size += len(member) + 1
     size -= bool(members)
     if size > MAX_PERSON_BYTES:
-        members = _trimmed(members)
+        members = _fitting(members, TRIMMED_PERSON_BYTES)
         kinds = {key: kinds[key] for key in members}
     return Shown(b"{%b}" % b",".join(members.values()), kinds, size)
 
 
-def _trimmed(members: Mapping[str, bytes]) -> dict[str, bytes]:
-    left = TRIMMED_PERSON_BYTES - 1
+def trimmed(json: bytes, limit: int) -> bytes:
+    """Return of properties as they are shown what fits into so many bytes, protected keys first."""
+    members = {key: _head(key) + bytes(value) for key, value in _decode_object(json).items()}
+    return b"{%b}" % b",".join(_fitting(members, limit).values())
+
+
+def _fitting(members: Mapping[str, bytes], limit: int) -> dict[str, bytes]:
+    left = limit - 1
     kept = set()
     for key in sorted(members, key=lambda key: (key not in PROTECTED, key)):
         left -= len(members[key]) + 1
@@ -122,11 +128,12 @@ class Record:
     Kept packed: the JSON that is shown, its length in front, and behind it all else, some 50 bytes.
     """
 
-    __slots__ = ("_registers", "_sources")
+    __slots__ = ("_registers", "_sources", "is_changed")
 
     def __init__(self, packed: bytes = b"") -> None:
         self._registers: tuple[dict[str, Register], dict[str, Register]] = ({}, {})  # SET, ONCE
         self._sources: tuple[dict[str, bytes], dict[str, bytes]] = ({}, {})
+        self.is_changed = False
         if packed:
             self._unpack(packed)
 
@@ -154,6 +161,7 @@ class Record:
         if known is None or register > known:
             self._registers[kind][key] = register
             self._sources[kind][key] = source
+            self.is_changed = True
             return True
         return self._sources[kind][key] != source
 

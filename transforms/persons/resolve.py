@@ -11,12 +11,12 @@ from schemas.persons import NO_UUID, Fact, Kind
 from schemas.reasons import WarningType
 from transforms.persons.facts import HOUR, copied_facts
 from transforms.persons.known import NEVER, KnownIds, KnownPersons, Times
+from transforms.persons.stamps import Properties, Warn, bound_stamps
+from transforms.state.key_table import Rows
 
 # A member of an Enum costs a look-up each time.
 _ONCE, _IDENTIFIED = int(Kind.ONCE), int(Kind.IDENTIFIED)
 _FULL = int(PersonMode.FULL)
-
-Warn = Callable[[Event, WarningType, dict[str, str]], None]
 
 
 def resolve(ids: KnownIds, batch: Batch, warn: Warn, warn_of_merge: Callable[[Fact], None]) -> Batch:
@@ -41,11 +41,12 @@ def resolve(ids: KnownIds, batch: Batch, warn: Warn, warn_of_merge: Callable[[Fa
     news += _see(ids, full, rows)
     for event, row in speaking:
         if not ids.is_pending[row]:
-            learn(ids, row, event, event.person_id, warn)
-    for event, row, is_pending, seen in zip(full, rows.tolist(), ids.is_pending[rows].tolist(), ids.seen[rows].tolist(), strict=True):
-        _stamp(ids, row, event, is_pending, seen)
+            learn(ids, row, event, event.person_id)
+    settle(ids, speaking, warn)
+    _stamp(ids, full, rows)
     if len(full) < len(events):
         _upgrade(ids, [event for event in events if event.person_mode != _FULL])
+    bound_stamps(events, warn)
     return Batch(batch.events, batch.letters, batch.warnings, batch.keys, news, batch.facts)
 
 
@@ -84,7 +85,7 @@ def _created(team_id: int, distinct_id: str, time: int, person: bytes) -> Fact:
     return Fact(team_id, distinct_id, Kind.CREATED, "", -time, NO_UUID, b"", person)
 
 
-def _see(ids: KnownIds, events: Sequence[Event], rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Iterable[Fact]:
+def _see(ids: KnownIds, events: Sequence[Event], rows: Rows) -> Iterable[Fact]:
     """Remember when ids were seen; an event that is the first of its id says so."""
     times: Times = np.array([event.timestamp if event.timestamp < event.arrival else event.arrival for event in events], np.int64)
     for place in np.flatnonzero(ids.see(rows, times)).tolist():
@@ -95,15 +96,14 @@ def _see(ids: KnownIds, events: Sequence[Event], rows: "np.ndarray[tuple[int], n
             yield _created(team, who, time, ids.targets.get(row, own))
 
 
-def learn(persons: KnownPersons, row: int, event: Event, own: bytes, warn: Warn) -> None:
-    """Merge the properties that an event tells of its person, and leave in the event what is news.
+def learn(persons: KnownPersons, row: int, event: Event, own: bytes) -> None:
+    """Merge the properties that an event tells of its person, and leave in the event what is news. It is shown after `settle`.
 
     Args:
         persons: who is known; it is changed.
         row: the person's.
         event: the event, with its person's id.
         own: person id of the event's own distinct id.
-        warn: called if the person has too many properties.
     """
     told = [fact for fact in event.facts if fact.kind <= _ONCE]
     if event.copied:
@@ -113,29 +113,44 @@ def learn(persons: KnownPersons, row: int, event: Event, own: bytes, warn: Warn)
         event.copied = ()
     if not told:
         return
-    news, too_large = persons.add(row, told, own)
+    news = persons.add(row, told, own)
     others = [fact for fact in event.facts if fact.kind > _ONCE]
     event.facts = (*others, *(fact if fact.person == event.person_id else with_person(fact, event.person_id) for fact in news))
-    if too_large is not None:
-        details = {"field": "person_properties", "value": f"{too_large.size} bytes", "limit": f"{MAX_PERSON_BYTES} bytes"}
-        warn(event, WarningType.PERSON_PROPERTIES_SIZE_VIOLATION, details)
 
 
-def _stamp(ids: KnownIds, row: int, event: Event, is_pending: bool, seen: int) -> None:
-    if is_pending:
-        event.person_id = ids.targets.get(row, event.person_id)
-        event.person_created_at = PENDING
-    else:
-        event.person_created_at = seen
-        event.person_properties = ids.properties(row)
+def settle(persons: KnownPersons, told: Sequence[tuple[Event, int]], warn: Warn) -> None:
+    """Show what the events of a batch have told.
+
+    Args:
+        persons: who is known; it is changed.
+        told: these events, and the rows of their persons.
+        warn: called with the last event of each person that has too many properties.
+    """
+    if too_large := persons.settle():
+        for row, event in {row: event for event, row in told if row in too_large}.items():
+            details = {"field": "person_properties", "value": f"{too_large[row].size} bytes", "limit": f"{MAX_PERSON_BYTES} bytes"}
+            warn(event, WarningType.PERSON_PROPERTIES_SIZE_VIOLATION, details)
+
+
+def _stamp(ids: KnownIds, events: Sequence[Event], rows: Rows) -> None:
+    properties = Properties(ids)
+    for event, row, is_pending, seen in zip(events, rows.tolist(), ids.is_pending[rows].tolist(), ids.seen[rows].tolist(), strict=True):
+        if is_pending:
+            event.person_id = ids.targets.get(row, event.person_id)
+            event.person_created_at = PENDING
+        else:
+            event.person_created_at = seen
+            event.person_properties = properties[row]
 
 
 def _upgrade(ids: KnownIds, events: Sequence[Event]) -> None:
     """Give personless events the person of their distinct id, if that is known to have one."""
-    for event, row in zip(events, ids.find(b"".join([event.person_id for event in events])).tolist(), strict=True):
-        if row >= 0 and (ids.is_pending[row] or ids.seen[row] != NEVER):
-            event.person_mode = PersonMode.FORCE_UPGRADE
-            _stamp(ids, row, event, bool(ids.is_pending[row]), int(ids.seen[row]))
+    rows = ids.find(b"".join([event.person_id for event in events]))
+    are_known = (rows >= 0) & (ids.is_pending[rows] | (ids.seen[rows] != NEVER))
+    known = [events[place] for place in np.flatnonzero(are_known).tolist()]
+    for event in known:
+        event.person_mode = PersonMode.FORCE_UPGRADE
+    _stamp(ids, known, rows[are_known])
 
 
 def with_person(fact: Fact, person: bytes) -> Fact:

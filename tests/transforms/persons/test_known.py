@@ -161,5 +161,5 @@ def test_only_what_is_new_is_news() -> None:
     known = KnownPersons()
     row = row_of(known, "x")
     facts = [set_to("x", "a", b"1"), set_to("x", "b", b"2")]
-    assert known.add(row, facts, own("x"))[0] == facts
-    assert known.add(row, [*facts, set_to("x", "a", b"0", 4), set_to("x", "a", b"3", 6)], own("x"))[0] == [set_to("x", "a", b"3", 6)]
+    assert known.add(row, facts, own("x")) == facts
+    assert known.add(row, [*facts, set_to("x", "a", b"0", 4), set_to("x", "a", b"3", 6)], own("x")) == [set_to("x", "a", b"3", 6)]
