@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -88,9 +89,10 @@ class Supervisor:
     def _run_worker(self) -> int:
         self.status = Status("starting")
         arguments = {"ours": {**self._ours, "breaker_was_open": bool(self.breaker)}, "beam": self._beam}
-        command = [sys.executable, "-m", WORKER, json.dumps(arguments)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=die_with_parent) as worker:
+        command = [sys.executable, "-m", WORKER]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=die_with_parent) as worker:
             self._worker = worker
+            _tell(worker, arguments)
             if self._stop.is_set():
                 worker.send_signal(signal.SIGTERM)
             killer = threading.Thread(target=self._kill_late, args=(worker,), daemon=True)
@@ -110,6 +112,14 @@ class Supervisor:
             worker.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             worker.kill()
+
+
+def _tell(worker: "subprocess.Popen[bytes]", arguments: dict[str, Any]) -> None:
+    """Give a worker its options, by its standard input: what stands in a command line is shown to every user of the machine."""
+    assert worker.stdin is not None
+    with suppress(BrokenPipeError):  # it has ended already, and its exit code says so
+        worker.stdin.write(json.dumps(arguments).encode())
+        worker.stdin.close()
 
 
 def supervise(ours: dict[str, Any], beam: list[str], console: Console, port: int | None = None) -> tuple[int, dict[str, int]]:

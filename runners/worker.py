@@ -1,4 +1,4 @@
-"""The process that runs a stream on this machine: `python -m runners.worker OPTIONS`. It says how it is on standard output, line by line.
+"""The process that runs a stream on this machine. Its options come by standard input; it says how it is on standard output, line by line.
 
 It lives and dies with its job: whoever started it (runners/supervisor.py) starts a new one. Nothing is lost with it: what was not
 acknowledged is read again, and what it knew is in the tables.
@@ -46,7 +46,7 @@ class StreamOptions(PipelineOptions):
 
 def main() -> None:
     """Run a job until SIGTERM, or until it fails. Exit codes: 0 stopped, 1 failed, 2 refused."""
-    arguments = json.loads(sys.argv[1])
+    arguments = json.load(sys.stdin)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", force=True)  # Beam's import has set it already
     logging.getLogger("apache_beam.runners.portability.portable_runner").setLevel(logging.ERROR)
     stop = threading.Event()

@@ -93,7 +93,7 @@ BROKEN = Status("stopping", counters={"events_stored": 7}, breaker="breaker open
 
 def test_an_open_breaker_is_said_until_a_later_worker_brings_events_to_their_end(script: Any, tmp_path: Path) -> None:
     supervisor = script(
-        "open('told', 'a').write('yes' if '\"breaker_was_open\": true' in sys.argv[1] else 'no')\n"
+        "open('told', 'a').write('yes' if '\"breaker_was_open\": true' in sys.stdin.read() else 'no')\n"
         f"if len(open({str(tmp_path / 'starts')!r}).read()) < 3:\n"
         f"    say({encode(BROKEN).decode()!r})\n    sys.exit(1)\n"
         f"say({encode(Status('running')).decode()!r})\n"
