@@ -36,7 +36,7 @@ class StoreOptions(PipelineOptions):
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--sink", help="chdb:PATH, or clickhouse://user:password@host:port/database?secure=true")
+        parser.add_argument("--sink", help="chdb:PATH, or clickhouse://user@host:port/database?password_env=VARIABLE&secure=true")
         parser.add_argument("--teams", help="the team registry's file, or open; open is the default with chdb:")
         parser.add_argument("--shards", type=int, help="shards of ids: a power of two up to 256; 1 with chdb:, else 16")
         parser.add_argument(

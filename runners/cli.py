@@ -17,14 +17,19 @@ from runners.commands.query import query
 from runners.commands.replay import replay
 from runners.commands.squash import squash
 from runners.commands.warnings import warnings
+from runners.options import add_sources
 
 
 @click.group()
 @click.version_option(package_name="sluice")
 def main() -> None:
-    """Take raw product-analytics events to correct ClickHouse tables, and prove that none is missing."""
+    """Take raw product-analytics events to correct ClickHouse tables, and prove that none is missing.
+
+    Options also come from the environment, as SLUICE_INGEST_SOURCE and SLUICE_SINK, and from a TOML file that --config names.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
 for command in (audit, compact, demo, doctor, generate, ingest, letters, migrate, produce, query, replay, squash, warnings):
+    add_sources(command)
     main.add_command(command)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runners.options import with_file
 from schemas.errors import ConfigError, SluiceError
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 PASS_THROUGH: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}  # options that are Beam's
 
-SINK = click.option("--sink", required=True, help="chdb:PATH, or clickhouse://user:password@host:port/database?secure=true")
+SINK = click.option(
+    "--sink",
+    required=True,
+    help="chdb:PATH, or clickhouse://user@host:port/database?password_env=VARIABLE&secure=true (or password_file=PATH)",
+)
+BEAM_OPTIONS = click.argument("beam_options", nargs=-1, type=click.UNPROCESSED, callback=with_file)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line of standard output.")
 
 

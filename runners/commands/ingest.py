@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from runners.commands.common import JSON, PASS_THROUGH, SINK, documented, print_json, typed_failures, with_runner_defaults
+from runners.commands.common import BEAM_OPTIONS, JSON, PASS_THROUGH, SINK, documented, print_json, typed_failures, with_runner_defaults
 
 
 @click.command(
@@ -28,7 +28,7 @@ from runners.commands.common import JSON, PASS_THROUGH, SINK, documented, print_
 @click.option("--health-port", type=int, help="Of a stream: answer /healthz, /readyz and /metrics (Prometheus) on this port; 0 for any.")
 @click.option("--allow-open-ports", is_flag=True, help="Of a stream: start even where others can reach the ports of Beam's runner.")
 @JSON
-@click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
+@BEAM_OPTIONS
 @typed_failures
 def ingest(
     sources: tuple[str, ...],

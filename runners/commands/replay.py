@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runners.commands.common import JSON, PASS_THROUGH, SINK, documented, print_json, typed_failures, with_runner_defaults
+from runners.commands.common import BEAM_OPTIONS, JSON, PASS_THROUGH, SINK, documented, print_json, typed_failures, with_runner_defaults
 from runners.commands.letters import filtered, print_letters, screen_width, selection_of
 from schemas.errors import ConfigError
 
@@ -33,7 +33,7 @@ SAMPLES = 3
 @click.option("--rate", type=float, help="Letters a second.  [default: as fast as it goes]")
 @click.option("--dry-run", is_flag=True, help="Only say what would happen, and show three of the letters, cut to the screen's width.")
 @JSON
-@click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
+@BEAM_OPTIONS
 @typed_failures
 def replay(
     sink: str,

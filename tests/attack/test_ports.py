@@ -66,9 +66,11 @@ def test_a_worker_does_not_start_on_a_prism_that_others_reach(tmp_path: Path) ->
 
     def started(**options: bool) -> str:
         arguments = {"ours": {"source": [], "sink": f"chdb:{tmp_path / 'db'}", **options}, "beam": []}
-        command = [sys.executable, "-m", "runners.worker", json.dumps(arguments)]
+        command = [sys.executable, "-m", "runners.worker"]
         environment = {**os.environ, "SLUICE_PRISM": str(program)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, input=json.dumps(arguments), env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 2, done.stderr
         return done.stderr
 

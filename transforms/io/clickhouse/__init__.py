@@ -1,7 +1,7 @@
 """Clients of ClickHouse: a URL comes in, statements go out, rows come back; the same whether the engine is in the process or a server.
 
     chdb:PATH                                                     inside the process
-    clickhouse://user:password@host:port/database?secure=true     a server, by its native protocol
+    clickhouse://user@host:port/database?password_env=VARIABLE    a server, by its native protocol; url.py has the rest
 
 What a query returns:
 

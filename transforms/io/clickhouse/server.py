@@ -75,7 +75,7 @@ class ServerClient:
         refuse_values(sql)
         what = f"statement {summary(sql)!r}"
         with self._driver() as driver:
-            self._patience.persist(lambda: self._attempt(driver, what, lambda: _revive(driver)))
+            self._patience.persist(lambda: self._attempt(driver, what, lambda: self._revive(driver)))
             self._attempt(driver, what, lambda: driver.execute(sql, settings=_settings(driver)))
 
     def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
@@ -102,15 +102,28 @@ class ServerClient:
         refuse_values(sql)
         what = f"query {summary(sql)!r}"
         with self._driver() as driver:
-            return self._patience.persist(lambda: self._attempt(driver, what, lambda: _read(driver, sql, text)))
+            return self._patience.persist(lambda: self._attempt(driver, what, lambda: self._query(driver, sql, text)))
 
     def _send(self, driver: Driver, table: str, rows: pa.Table, token: str, own: str) -> None:
         """Insert once, recognisable by `token`, or by `own` if there is none and the server can tell."""
-        _revive(driver)
+        self._revive(driver)
         if token and not _is_modern(driver):
             version = _version(driver)
             raise ConfigError(f"ClickHouse {version} at {self._target.address}: cannot recognise a repeated insert", "use a newer version")
         driver.insert(table, rows, _settings(driver, insert_deduplication_token=token or own, **_INSERT))
+
+    def _query(self, driver: Driver, sql: str, text: bool) -> formats.Result:
+        self._revive(driver)
+        driver.read_text(text)
+        values, columns = driver.execute(sql, columnar=True, with_column_types=True, settings=_settings(driver))
+        return columns, values
+
+    def _revive(self, driver: Driver) -> None:
+        """Open the driver's connection if it is not, with the password as it is now."""
+        connection = driver.connection
+        if not (connection.connected and connection.ping()):
+            connection.password = self._target.password.read()
+            connection.connect()
 
     @contextmanager
     def _driver(self) -> Iterator[Driver]:
@@ -130,7 +143,6 @@ class ServerClient:
             target.port,
             target.database,
             target.user,
-            target.password,
             client_name="sluice",
             connect_timeout=min(CONNECT_TIMEOUT, self._answer_timeout),
             send_receive_timeout=self._answer_timeout,
@@ -151,12 +163,12 @@ class ServerClient:
             return action()
         except (driver_errors.Error, OSError, EOFError) as error:
             driver.disconnect()
-            problem = self._typed(what, error)
+            problem = self._typed(what, error, driver.connection.password)
         raise problem
 
-    def _typed(self, what: str, error: Exception) -> SluiceError:
+    def _typed(self, what: str, error: Exception, password: str) -> SluiceError:
         where = self._target.address
-        text = without(getattr(error, "message", None) or str(error), self._target.password)
+        text = without(getattr(error, "message", None) or str(error), password)
         if isinstance(error, driver_errors.ServerException):
             return by_code(error.code, where, what, text)
         if any(sign in text for sign in _NO_CLICKHOUSE):
@@ -174,20 +186,6 @@ class ServerClient:
 
 # A block is written at once, whatever the server's defaults are. Rubbish timestamps of one team make many partitions.
 _INSERT = {"async_insert": 0, "max_partitions_per_insert_block": 0, "deduplicate_blocks_in_dependent_materialized_views": 1}
-
-
-def _read(driver: Driver, sql: str, text: bool) -> formats.Result:
-    _revive(driver)
-    driver.read_text(text)
-    values, columns = driver.execute(sql, columnar=True, with_column_types=True, settings=_settings(driver))
-    return columns, values
-
-
-def _revive(driver: Driver) -> None:
-    """Open the driver's connection if it is not."""
-    connection = driver.connection
-    if not (connection.connected and connection.ping()):
-        connection.connect()
 
 
 def _settings(driver: Driver, **settings: Any) -> dict[str, Any]:

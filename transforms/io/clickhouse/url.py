@@ -1,13 +1,18 @@
-"""Sink URLs come in, typed addresses go out. No message ever repeats a part of the URL that may hold a password."""
+"""Sink URLs come in, typed addresses go out. No message ever repeats a part of the URL that may hold a password.
+
+The password may also stay where it is: `password_env=VARIABLE` or `password_file=PATH` instead of `user:password@` (transforms/secret.py).
+"""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from schemas.errors import ConfigError
+from transforms.secret import NO_SECRET, Secret, secret_of
 
-FORMS = "a sink is chdb:PATH or clickhouse://user:password@host:port/database?secure=true&verify=true&ca_certs=FILE"
+FORMS = "a sink is chdb:PATH or clickhouse://user@host:port/database?password_env=VARIABLE&secure=true&verify=true&ca_certs=FILE"
 PORT, SECURE_PORT = 9000, 9440
+_PARAMETERS = {"secure", "verify", "ca_certs", "password_env", "password_file"}
 _SWITCH = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -40,7 +45,7 @@ class ServerAt:
     host: str
     port: int
     user: str = "default"
-    password: str = field(default="", repr=False)
+    password: Secret = NO_SECRET
     database: str = "default"
     secure: bool = False
     verify: bool = True
@@ -53,11 +58,12 @@ class ServerAt:
 
     @property
     def where(self) -> str:
-        """Return the URL without its password."""
+        """Return the URL without a password that stands in it."""
         options = [
             ("secure", "true" if self.secure else ""),
             ("verify", "" if self.verify else "false"),
             ("ca_certs", self.ca_certs),
+            *self.password.parameters("password").items(),
         ]
         query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in options if value)
         url = f"clickhouse://{quote(self.user, safe='')}@{self.address}/{quote(self.database, safe='')}"
@@ -94,7 +100,7 @@ def _parse_server(url: str) -> ServerAt:
         host=host,
         port=port or (SECURE_PORT if secure else PORT),
         user=unquote(parts.username or "") or "default",
-        password=unquote(parts.password or ""),
+        password=secret_of(options, "password", unquote(parts.password or "")),
         database=_database(parts.path),
         secure=secure,
         verify=options.get("verify", "true") == "true",
@@ -135,7 +141,7 @@ def _database(path: str) -> str:
 def _options(query: str) -> dict[str, str]:
     """Return the options by name, switches as `true` or `false`."""
     options = dict(parse_qsl(query, keep_blank_values=True))
-    if unknown := sorted(options.keys() - {"secure", "verify", "ca_certs"}):
+    if unknown := sorted(options.keys() - _PARAMETERS):
         raise ConfigError(f"clickhouse://...: unknown parameter {unknown[0]!r}", FORMS)
     for name in options.keys() & {"secure", "verify"}:
         if options[name].lower() not in _SWITCH:

@@ -30,6 +30,8 @@ _AT_ONCE = 1_000  # messages taken from librdkafka in one call
 _GONE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 _WRONG = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
 
+_NOT_LET_IN = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
+
 
 class Part(NamedTuple):
     """A receipt's offsets, `[start, end)`."""
@@ -292,6 +294,8 @@ class KafkaFetcher(Fetcher[Part]):
 
     def _heard(self, error: KafkaError) -> None:
         """Say that the brokers are away, once for each cause; librdkafka tries again by itself."""
+        if error.code() in _NOT_LET_IN:  # the password may be another one by now
+            self._consumer.set_sasl_credentials(self._at.user, self._at.password.read())
         text = error.str()
         if text != self._problem:
             self._problem = text
@@ -338,6 +342,6 @@ def ask(question: Callable[[], Answer], at: KafkaAt) -> Answer:
         return _patient(question)
     except KafkaException as error:
         cause: KafkaError = error.args[0]
-        if cause.code() in _WRONG or cause.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
+        if cause.code() in _WRONG or cause.code() in _NOT_LET_IN:
             raise ConfigError(f"{at.where}: {cause.str()}", "check the topic, user and password") from error
         raise Unavailable(f"{at.where}: {cause.str()}") from error

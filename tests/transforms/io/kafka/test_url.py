@@ -1,5 +1,8 @@
 """Kafka's URLs, and what is wrong with others."""
 
+import pickle
+from pathlib import Path
+
 import pytest
 
 from schemas.errors import ConfigError
@@ -27,9 +30,27 @@ def test_tls_and_a_password() -> None:
     assert "p@ss" not in repr(at) + at.where
 
 
+def test_passwords_are_read_when_they_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    of_key = tmp_path / "key"
+    at = parse(f"kafka://me@a/events?group=g&tls=true&sasl=PLAIN&key=/k.pem&password_env=PW&key_password_file={of_key}")
+    for password in ("first", "second"):
+        monkeypatch.setenv("PW", password)
+        of_key.write_text(f"{password} key\n")
+        settings = pickle.loads(pickle.dumps(at)).settings()
+        assert (settings["sasl.password"], settings["ssl.key.password"]) == (password, f"{password} key")
+        assert password.encode() not in pickle.dumps(at)
+    assert at.where == "kafka://a:9092/events?group=g"
+
+
 @pytest.mark.parametrize(
     "url",
     [
+        "kafka://u:secret@a/events?sasl=PLAIN&password_env=PW",
+        "kafka://u@a/events?sasl=PLAIN&password_env=PW&password_file=/pw",
+        "kafka://u:[secret@a/events?sasl=PLAIN",
+        "kafka://u:a/secret@a/events?sasl=PLAIN",
+        "kafka://u:a?secret@a/events?sasl=PLAIN",
+        "kafka://u:a#secret@a/events?sasl=PLAIN",
         "kafka://a",
         "kafka:///events",
         "kafka://a/x/y",
