@@ -9,6 +9,7 @@ import msgspec
 
 from schemas.reasons import Reason
 from transforms.io.letters.selection import Reader, Selection
+from transforms.printable import printable
 
 SHOWN_BYTES = 65_536  # of a body that are looked at
 GZIP, GZIP_WINDOW = b"\x1f\x8b", 31
@@ -142,11 +143,6 @@ def shown(body: bytes, width: int) -> str:
     text = inflated(body, 4 * width)[: 4 * width].decode(errors="backslashreplace")
     line = printable(text[: width + 1])
     return line if len(line) <= width else line[: max(0, width - 3)] + "..."
-
-
-def printable(text: str) -> str:
-    """Return a text on one line, without what a terminal would obey."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def inflated(body: bytes, limit: int) -> bytes:

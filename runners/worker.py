@@ -29,6 +29,7 @@ from schemas.errors import ConfigError, SluiceError
 from transforms.io.clickhouse import close_all
 from transforms.io.streams import close_fetchers, fetchers
 from transforms.metrics import alarms, lags, progress, step_seconds
+from transforms.printable import printable_lines
 
 EVERY_SECONDS = 1.0
 SHARDS = 4  # of ids: one process has them all, and reads each back when it starts
@@ -55,10 +56,10 @@ def main() -> None:
     try:
         _run(arguments["beam"], arguments["ours"], stop)
     except ConfigError as error:
-        print(f"sluice: {error}", file=sys.stderr)
+        print(f"sluice: {printable_lines(str(error))}", file=sys.stderr)
         code = 2
     except SluiceError as error:
-        print(f"sluice: {error}", file=sys.stderr)
+        print(f"sluice: {printable_lines(str(error))}", file=sys.stderr)
         code = 1
     _leave(code)
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from runners.commands.common import JSON, SINK, documented, existing, print_json, typed_failures
+from runners.commands.common import JSON, SINK, documented, existing, print_json, say, typed_failures
+from transforms.printable import printable
 
 
 @click.command(
@@ -35,9 +36,9 @@ def audit(sink: str, since: Any, until: Any, team: int | None, grace: int | None
         print_json(result)
     else:
         for name in ("received", "stored", "duplicate", "limited", "rejected", "in_flight"):
-            click.echo(f"{name:>10}  {getattr(result, name):,}")
+            say(f"{name:>10}  {getattr(result, name):,}")
         for difference in result.differences:
-            click.echo(f"difference: {difference}")
-        click.echo("balanced" if result.balanced else f"NOT balanced: {len(result.differences)} differences")
+            say(f"difference: {printable(str(difference))}")
+        say("balanced" if result.balanced else f"NOT balanced: {len(result.differences)} differences")
     if not result.balanced:
         sys.exit(1)

@@ -10,6 +10,7 @@ import click
 
 from runners.options import with_file
 from schemas.errors import ConfigError, SluiceError
+from transforms.printable import printable_json, printable_lines
 
 if TYPE_CHECKING:
     from transforms.io.clickhouse import Client
@@ -33,10 +34,10 @@ def typed_failures(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except ConfigError as error:
-            click.echo(f"sluice: {error}", err=True)
+            say(f"sluice: {error}", err=True)
             sys.exit(2)
         except SluiceError as error:
-            click.echo(f"sluice: {error}", err=True)
+            say(f"sluice: {error}", err=True)
             sys.exit(1)
 
     return wrapped
@@ -47,11 +48,18 @@ def documented(text: str, example: str) -> dict[str, Any]:
     return {"help": text, "epilog": f"Example: {example}"}
 
 
+def say(text: str, err: bool = False) -> None:
+    """Print a text to read, without what a terminal would obey: names and ids in it are strangers'."""
+    click.echo(printable_lines(text), err=err)
+
+
 def print_json(value: Any) -> None:
     """Print a record as a line of JSON."""
+    import json
+
     import msgspec
 
-    click.echo(msgspec.json.encode(value).decode())
+    click.echo(printable_json(json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))))
 
 
 def existing(sink: str) -> "Client":

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from runners.commands.common import JSON, SINK, documented, existing, print_json, typed_failures
+from runners.commands.common import JSON, SINK, documented, existing, print_json, say, typed_failures
 
 
 @click.command(
@@ -40,10 +40,10 @@ def compact(sink: str, full: bool, dry_run: bool, as_json: bool) -> None:
     else:
         would = "would be removed" if dry_run else f"found, {summary.removed:,} rows removed"
         what = "of the last days" if summary.full else "that were new"
-        click.echo(f"{summary.found:,} doubles {would}, among {summary.rows:,} ids {what}, in {summary.seconds:.1f} s")
+        say(f"{summary.found:,} doubles {would}, among {summary.rows:,} ids {what}, in {summary.seconds:.1f} s")
         for cause, count in summary.causes.items():
-            click.echo(f"{cause:>12}  {count:,}")
+            say(f"{cause:>12}  {count:,}")
     for alarm in summary.alarms:
-        click.echo(f"sluice: {alarm}", err=True)
+        say(f"sluice: {alarm}", err=True)
     if summary.alarms:
         sys.exit(1)

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from runners.commands.common import JSON, SINK, documented, print_json, typed_failures
+from runners.commands.common import JSON, SINK, documented, print_json, say, typed_failures
 
 COLORS = {"ok": "green", "warning": "yellow", "failure": "red"}
 PATIENCE_SECONDS = 5.0
@@ -39,9 +39,10 @@ def doctor(sink: str, sources: tuple[str, ...], teams: str, as_json: bool) -> No
         print_json({"failures": failures, "warnings": warnings, "findings": findings})
     else:
         for finding in findings:
-            click.echo(f"{click.style(f'{finding.level.value:>7}', fg=COLORS[finding.level.value])}  {finding.name}: {finding.what}")
+            click.secho(f"{finding.level.value:>7}", fg=COLORS[finding.level.value], nl=False)
+            say(f"  {finding.name}: {finding.what}")
             if finding.todo:
-                click.echo(f"{'':>7}  -> {finding.todo}")
-        click.echo(f"{failures} failures, {warnings} warnings")
+                say(f"{'':>7}  -> {finding.todo}")
+        say(f"{failures} failures, {warnings} warnings")
     if failures:
         sys.exit(1)

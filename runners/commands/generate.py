@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from runners.commands.common import JSON, documented, print_json, typed_failures
+from runners.commands.common import JSON, documented, print_json, say, typed_failures
 
 
 @click.command(
@@ -45,5 +45,5 @@ def generate(as_json: bool, file_format: str, **plan: Any) -> None:
     if as_json:
         print_json(summary)
     else:
-        click.echo(f"{summary.events:,} events in {summary.messages:,} messages, {summary.bytes:,} bytes, {len(summary.files)} files")
-        click.echo(f"Next: sluice ingest --source {plan['out']} --sink chdb:db --teams {summary.teams}")
+        say(f"{summary.events:,} events in {summary.messages:,} messages, {summary.bytes:,} bytes, {len(summary.files)} files")
+        say(f"Next: sluice ingest --source {plan['out']} --sink chdb:db --teams {summary.teams}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runners.commands.common import JSON, SINK, documented, existing, print_json, typed_failures
+from runners.commands.common import JSON, SINK, documented, existing, print_json, say, typed_failures
 
 if TYPE_CHECKING:
     from pipelines.letters import Group, Letter
@@ -96,9 +96,9 @@ def print_letters(found: "list[Letter]") -> None:
     for letter in found:
         head = f"{letter.arrived:%Y-%m-%d %H:%M:%S}  team {letter.team_id}  {letter.reason} at {letter.step}"
         attempt = f", attempt {letter.attempt}" if letter.attempt > 1 else ""
-        click.echo(f"{head}, {letter.status}{attempt}, {letter.bytes:,} bytes\n    {letter.detail}\n    {letter.body}")
+        say(f"{head}, {letter.status}{attempt}, {letter.bytes:,} bytes\n    {letter.detail}\n    {letter.body}")
     if not found:
-        click.echo("no letters")
+        say("no letters")
 
 
 def _print_groups(groups: "list[Group]") -> None:
@@ -107,11 +107,11 @@ def _print_groups(groups: "list[Group]") -> None:
     for group in groups:
         counts = f"{group.waiting:,} waiting, {group.replayed:,} replayed, {group.failed_again:,} failed again"
         teams = f"{group.teams:,} team{'s' if group.teams > 1 else ''}" if group.teams else "no known team"
-        click.echo(f"{group.reason}: {counts}, of {teams}, arrived {group.oldest:%Y-%m-%d %H:%M} to {group.newest:%Y-%m-%d %H:%M}")
+        say(f"{group.reason}: {counts}, of {teams}, arrived {group.oldest:%Y-%m-%d %H:%M} to {group.newest:%Y-%m-%d %H:%M}")
         for text in explain(group.reason):
-            click.echo(indented(text))
+            say(indented(text))
     if not groups:
-        click.echo("no letters")
+        say("no letters")
 
 
 def indented(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import click
 
-from runners.commands.common import JSON, SINK, documented, print_json, typed_failures
+from runners.commands.common import JSON, SINK, documented, print_json, say, typed_failures
 
 
 @click.command(**documented("Create the tables, or bring them up to date.", "sluice migrate --sink clickhouse://localhost:9000/default"))
@@ -18,4 +18,4 @@ def migrate(sink: str, as_json: bool) -> None:
     if as_json:
         print_json({"applied": applied})
     else:
-        click.echo("\n".join(f"applied {name}" for name in applied) or "up to date")
+        say("\n".join(f"applied {name}" for name in applied) or "up to date")

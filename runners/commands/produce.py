@@ -2,7 +2,7 @@
 
 import click
 
-from runners.commands.common import JSON, documented, print_json, typed_failures
+from runners.commands.common import JSON, documented, print_json, say, typed_failures
 from schemas.errors import ConfigError
 
 
@@ -45,4 +45,4 @@ def produce(to: str, files: tuple[str, ...], events: int | None, seed: int, rate
     if as_json:
         print_json(produced)
     else:
-        click.echo(f"{produced.sent:,} messages sent in {produced.seconds:.1f} s, {produced.refused:,} refused: too large for the broker")
+        say(f"{produced.sent:,} messages sent in {produced.seconds:.1f} s, {produced.refused:,} refused: too large for the broker")

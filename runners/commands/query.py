@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from runners.commands.common import SINK, documented, typed_failures
+from runners.commands.common import SINK, documented, say, typed_failures
 
 
 @click.command(**documented("Run a query and print its result.", 'sluice query --sink chdb:db "SELECT count() FROM events_unique"'))
@@ -16,4 +16,8 @@ def query(sink: str, output_format: str, sql: str) -> None:
     """Run a query."""
     from transforms.io.clickhouse import shared
 
-    sys.stdout.buffer.write(shared(sink).formatted(sql, output_format))
+    result = shared(sink).formatted(sql, output_format)
+    if sys.stdout.isatty():
+        say(result.decode(errors="backslashreplace").removesuffix("\n"))
+    else:
+        sys.stdout.buffer.write(result)  # as it is: for other programs

@@ -4,7 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runners.commands.common import BEAM_OPTIONS, JSON, PASS_THROUGH, SINK, documented, print_json, typed_failures, with_runner_defaults
+from runners.commands.common import (
+    BEAM_OPTIONS,
+    JSON,
+    PASS_THROUGH,
+    SINK,
+    documented,
+    print_json,
+    say,
+    typed_failures,
+    with_runner_defaults,
+)
 from runners.commands.letters import filtered, print_letters, screen_width, selection_of
 from schemas.errors import ConfigError
 
@@ -72,7 +82,7 @@ def _replay(options: "PipelineOptions", selection: "Selection", rate: float | No
     if as_json:
         print_json(replayed)
     elif not replayed.selected:
-        click.echo("nothing to replay")
+        say("nothing to replay")
     else:
         show_replayed(Console(), options, run, replayed)
 
@@ -92,15 +102,15 @@ def _foresee(options: "PipelineOptions", sink: str, selection: "Selection", cons
         print_json(found)
         return
     if not found.selected:
-        click.echo("nothing to replay")
+        say("nothing to replay")
         return
     for group in found.letters:
-        click.echo(f"{group.letters:>12,}  {group.reason}, team {group.team_id}")
-    click.echo(f"{found.selected:>12,}  letters would be replayed, and become now")
-    click.echo(f"{found.accepted:>12,}  accepted events, to be stored unless they are duplicates or over a limit")
+        say(f"{group.letters:>12,}  {group.reason}, team {group.team_id}")
+    say(f"{found.selected:>12,}  letters would be replayed, and become now")
+    say(f"{found.accepted:>12,}  accepted events, to be stored unless they are duplicates or over a limit")
     for reason, count in found.rejected.items():
-        click.echo(f"{count:>12,}  rejected again: {reason}")
+        say(f"{count:>12,}  rejected again: {reason}")
     width = screen_width()
     samples = show(shared(sink), checked(shared(sink), selection), SAMPLES, width)
-    click.echo(f"The last {len(samples)} to arrive, cut to {width} characters:")
+    say(f"The last {len(samples)} to arrive, cut to {width} characters:")
     print_letters(samples)

@@ -2,7 +2,7 @@
 
 import click
 
-from runners.commands.common import JSON, SINK, documented, existing, print_json, typed_failures
+from runners.commands.common import JSON, SINK, documented, existing, print_json, say, typed_failures
 
 
 @click.command(
@@ -33,5 +33,5 @@ def squash(sink: str, dry_run: bool, as_json: bool) -> None:
         print_json(summary)
     else:
         would = "would be rewritten" if dry_run else "rewritten"
-        click.echo(f"{summary.rows:,} events of {summary.distinct_ids:,} distinct ids {would}, in {summary.seconds:.1f} s")
-        click.echo(f"{summary.partitions:,} partitions, {summary.skipped:,} of them unchanged since they were squashed")
+        say(f"{summary.rows:,} events of {summary.distinct_ids:,} distinct ids {would}, in {summary.seconds:.1f} s")
+        say(f"{summary.partitions:,} partitions, {summary.skipped:,} of them unchanged since they were squashed")

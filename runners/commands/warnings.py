@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from runners.commands.common import JSON, SINK, documented, existing, print_json, typed_failures
+from runners.commands.common import JSON, SINK, documented, existing, print_json, say, typed_failures
+from transforms.printable import printable
 
 
 @click.command(
@@ -34,9 +35,8 @@ def warnings(sink: str, team: int | None, kind: str | None, since: Any, until: A
         print_json({"warnings": groups})
         return
     for group in groups:
-        click.echo(
-            f"team {group.team_id}  {group.severity:<8}  {group.type}  {group.count:,} events at least, {group.first} to {group.last}"
-        )
-        click.echo(f"    {group.means}: {group.todo}\n    {group.details}")
+        when = f"{group.count:,} events at least, {group.first} to {group.last}"
+        say(f"team {group.team_id}  {group.severity:<8}  {printable(group.type)}  {when}")
+        say(f"    {group.means}: {group.todo}\n    {printable(str(group.details))}")
     if not groups:
-        click.echo("no warnings")
+        say("no warnings")

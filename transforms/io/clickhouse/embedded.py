@@ -160,7 +160,7 @@ def _open(path: str) -> "Session":
 
 def _check_writable(path: str) -> None:
     try:
-        os.makedirs(path, exist_ok=True)
+        os.makedirs(path, mode=0o700, exist_ok=True)  # it will hold customers' events
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
