@@ -25,7 +25,7 @@ from runners.tuning import tuned
 from schemas.event import Batch
 from schemas.message import Messages
 from schemas.persons import PROPERTIES
-from transforms.coders import PackedCoder
+from transforms.coders import BatchCoder
 from transforms.dedupe.filter import DuplicateFilter
 from transforms.dedupe.shards import split
 from transforms.io.clickhouse import close_all, shared
@@ -78,7 +78,7 @@ def one_round(files: list[str], teams: str, folder: str) -> tuple[dict[str, floa
     migrate(client)
     registry, limiter = registry_source(teams).current(), Limiter(Quotas(Usage(client), 5.0))
     filter_, head = DuplicateFilter(1, EventIds(client, UUID(int=1)), log=False), Cell()
-    ids, persons, coder, steps = KnownIds(), KnownPersons(), PackedCoder(Batch), Steps()
+    ids, persons, coder, steps = KnownIds(), KnownPersons(), BatchCoder(Batch), Steps()
     rows: list[pa.Table] = []
     facts: list[Any] = []
     events = 0
@@ -132,7 +132,7 @@ def one_round(files: list[str], teams: str, folder: str) -> tuple[dict[str, floa
     return steps.taken, events
 
 
-def _over_a_runner(steps: Steps, coder: PackedCoder, batch: Batch) -> Batch:
+def _over_a_runner(steps: Steps, coder: BatchCoder, batch: Batch) -> Batch:
     with steps.timed("encode, three times"):
         encoded = coder.encode(batch)
     with steps.timed("decode, three times"):

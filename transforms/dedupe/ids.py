@@ -2,7 +2,7 @@
 
 import mmap
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ RECENT_KEYS = 8192
 GROWTH = 3
 # A run has a grid: where the keys of each value of the first bits start, for at most about so many keys a cell.
 CELL_KEYS = 8
+# In cells with more keys, which nobody gets by chance, a key is searched for by all its bits: a client can make up uuids whose keys begin
+# alike.
+LONG_CELL = 8 * CELL_KEYS
 # A sieve has at least so many bits a key: fewer than one in so many unknown keys is searched for.
 SIEVE_BITS = 4
 # Long columns are worked at in slices of about so many keys, which fit the cache and take little memory.
@@ -32,10 +35,7 @@ BITS = np.left_shift(1, np.arange(8)).astype(np.uint8)
 
 
 class Run:
-    """Keys, sorted, as two columns of 64 bits, and their days, counted from the run's first: one byte a key, if within 256 days.
-
-    Keys are hashes: equal first halves are next to impossible unless it is one key on two days. Both are found.
-    """
+    """Keys, sorted, as two columns of 64 bits, and their days, counted from the run's first: one byte a key, if within 256 days."""
 
     __slots__ = ("_first", "_grid", "_offsets", "_shift", "high", "low")
 
@@ -56,7 +56,7 @@ class Run:
     def of(cls, keys: bytes, days: Days) -> "Run":
         """Return the sorted run of some concatenated keys, at least one."""
         high, low = halves(keys)
-        order = np.argsort(high)
+        order = _order(high, low, "quicksort")
         first, last = int(days.min()), int(days.max())
         offsets = (days[order] - np.uint16(first)).astype(np.min_scalar_type(last - first))
         return cls(_kept(high[order]), _kept(low[order]), first, _kept(offsets))
@@ -69,12 +69,12 @@ class Run:
         last = max(int(run._first) + int(run._offsets.max()) for run in runs)
         high, low, offsets = _column(size, np.uint64), _column(size, np.uint64), _column(size, np.min_scalar_type(last - first))
         done = 0
-        for parts in _cut(runs, size // SLICE_KEYS):
-            some = np.concatenate([run.high[part] for run, part in parts])
-            order = np.argsort(some, kind="stable")  # it finds what is sorted already, and merges that
+        for parts in _cut(runs):
+            highs = np.concatenate([run.high[part] for run, part in parts])
+            lows = np.concatenate([run.low[part] for run, part in parts])
+            order = _order(highs, lows, "stable")  # it finds what is sorted already, and merges that
             out = slice(done, done + len(order))
-            high[out] = some[order]
-            low[out] = np.concatenate([run.low[part] for run, part in parts])[order]
+            high[out], low[out] = highs[order], lows[order]
             offsets[out] = np.concatenate([run.days(part) for run, part in parts])[order] - np.uint16(first)
             done = out.stop
             for run, part in parts:
@@ -106,8 +106,10 @@ class Run:
         search misses the cache at each step: numpy's takes three times as long in 4 million keys (`benchmarks/dedupe.py`).
         """
         cell = (high >> self._shift).astype(np.int64)
-        end = self._grid[cell + 1].astype(np.int64)
-        count = end - self._grid[cell]
+        start, end = self._grid[cell].astype(np.int64), self._grid[cell + 1].astype(np.int64)
+        if len(long := np.flatnonzero(end - start > LONG_CELL)):
+            start[long], end[long] = self._search(high[long], low[long])
+        count = end - start
         query = np.arange(len(high)).repeat(count)
         at = np.arange(len(query)) + (end - count.cumsum()).repeat(count)
         same = np.flatnonzero(self.high[at] == high[query])
@@ -115,6 +117,15 @@ class Run:
         near = np.abs(self.days(at).astype(np.int32) - days[query].astype(np.int32)) <= within
         found: Places = query[near & (self.low[at] == low[query])]
         return found
+
+    def _search(self, high: U64, low: U64) -> tuple[Places, Places]:
+        """Return where the places of each of some keys start and end."""
+        start, end = (np.searchsorted(self.high, high, side) for side in ("left", "right"))
+        is_long = end - start > LONG_CELL  # of keys whose whole first halves are equal
+        for first, last in set(zip(start[is_long].tolist(), end[is_long].tolist(), strict=True)):
+            asked = np.flatnonzero(is_long & (start == first))
+            start[asked], end[asked] = (first + np.searchsorted(self.low[first:last], low[asked], side) for side in ("left", "right"))
+        return start, end
 
 
 class Sieve:
@@ -158,12 +169,23 @@ def _slices(size: int) -> Iterator[slice]:
     return (slice(at, min(at + SLICE_KEYS, size)) for at in range(0, size, SLICE_KEYS))
 
 
-def _cut(runs: Sequence[Run], pieces: int) -> Iterator[list[tuple[Run, slice]]]:
-    """Yield the parts of all runs that hold a range of keys, for at least so many ranges, in order."""
-    bits = pieces.bit_length()
-    bounds = np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(64 - bits)
+def _order(high: U64, low: U64, kind: Literal["quicksort", "stable"]) -> Places:
+    """Return the places of keys in their order. It costs a sort of the first halves: where these are equal, the second ones are sorted."""
+    order = np.argsort(high, kind=kind)
+    ordered = high[order]
+    equal = ordered[1:] == ordered[:-1]
+    if equal.any():
+        tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
+        among = order[tied]
+        order[tied] = among[np.lexsort((low[among], high[among]))]
+    return order
+
+
+def _cut(runs: Sequence[Run]) -> Iterator[list[tuple[Run, slice]]]:
+    """Yield the parts of all runs that hold a range of keys, in order: at most SLICE_KEYS of a run, unless their first halves are equal."""
+    bounds = np.unique(np.concatenate([run.high[SLICE_KEYS::SLICE_KEYS] for run in runs]))
     cuts = [[0, *np.searchsorted(run.high, bounds).tolist(), len(run)] for run in runs]
-    for number in range(1 << bits):
+    for number in range(len(bounds) + 1):
         yield [(run, slice(cut[number], cut[number + 1])) for run, cut in zip(runs, cuts, strict=True)]
 
 
@@ -221,8 +243,7 @@ class IdIndex:
         self._settle()
         fresh = Run.of(keys, np.full(len(keys) // KEY_BYTES, day, dtype=np.uint16))
         known = np.zeros(len(fresh), dtype=np.bool_)
-        for part in _slices(len(fresh)):
-            known[part][self._settled(fresh.high[part], fresh.low[part], fresh.days(part), within=0)] = True
+        known[self._settled(fresh.high, fresh.low, fresh.days(), within=0)] = True
         self._push(fresh.only(~known))
 
     def keys_of(self, day: int) -> bytes:
@@ -243,13 +264,14 @@ class IdIndex:
     def _settled(self, high: U64, low: U64, days: Days, within: int) -> Places:
         """Return the places of those of some keys that are in a run with a day at most `within` days from theirs."""
         found = []
-        places = self._sieve.passes(high)
-        for run in self._runs:
-            hits = run.find(high[places], low[places], days[places], within)
-            if len(hits):
-                found.append(places[hits])
-                places = np.delete(places, hits)
-        return np.concatenate(found) if found else places[:0]
+        for part in _slices(len(high)):
+            places = self._sieve.passes(high[part]) + part.start
+            for run in self._runs:
+                hits = run.find(high[places], low[places], days[places], within)
+                if len(hits):
+                    found.append(places[hits])
+                    places = np.delete(places, hits)
+        return np.concatenate(found) if found else np.zeros(0, np.int64)
 
     def _settle(self) -> None:
         """Move what is recent to a run."""

@@ -48,7 +48,7 @@ class StoreUnique(beam.PTransform):
     shards: int = 16
     log: bool = True
     max_rows: int = 64_000
-    max_bytes: int = 128 << 20
+    max_bytes: int = 64 << 20
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -114,8 +114,8 @@ class _StoreUniqueFn(beam.DoFn):
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         with timed("StoreUnique"):
             verdicts = self._filter.judge(shard, batch.events, batch.keys, _clock(self._sink).now(), head, logs)
-            self._writer.add(self._without_repeated_warnings(batch), verdicts)
-        yield from _counted(self._writer.flush_if_full())
+            reports = self._writer.add(self._without_repeated_warnings(batch), verdicts)
+        yield from _counted(reports)
         if self._filter.is_crowded():
             yield from self._settle()
 

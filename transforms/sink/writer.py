@@ -1,6 +1,7 @@
 """The writer: dead letters, warnings and facts first, events next, and when all are stored, the reports of what became of them."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 from uuid import uuid4
@@ -12,6 +13,10 @@ from schemas.outcomes import Outcome, Report, Tally
 from schemas.persons import PROPERTIES, Fact, GroupFact
 from transforms.dedupe.filter import Verdicts
 from transforms.sink.rows import event_rows, fact_rows, group_rows, letter_rows, stored_reports, warning_rows
+
+# A batch whose events carry more bytes of person properties than this is inserted piece by piece: what an insert takes in memory, here and
+# in ClickHouse, is several times its size.
+PIECE_BYTES = 32 << 20
 
 
 class Inserter(Protocol):
@@ -28,7 +33,7 @@ class Writer:
 
     Args:
         client: where to.
-        max_rows, max_bytes: a block is inserted when it has so many rows, or so many bytes of properties.
+        max_rows, max_bytes: a block is inserted when it has so many rows, or so many bytes.
     """
 
     def __init__(self, client: Inserter, max_rows: int, max_bytes: int) -> None:
@@ -39,36 +44,21 @@ class Writer:
         self._running: Future[list[Report]] | None = None
         self._block = _Block()
 
-    def add(self, batch: Batch, verdicts: Verdicts) -> None:
-        """Add a batch as it was judged. What needs no insert is reported together with the block that it came with."""
-        block, events = self._block, batch.events
-        block.letters += batch.letters
-        block.warnings += batch.warnings
-        block.bytes += sum(len(letter.body) for letter in batch.letters)
-        for letter in batch.letters:
-            block.count(letter, Outcome.REJECTED, letter.reason)
-        block.facts += batch.facts
-        for event in events:
-            if event.facts:  # of duplicates too: the first may be another receipt's, and not stored yet
-                block.facts += event.facts
-            if event.group_facts:
-                block.group_facts += event.group_facts
-        if verdicts.new:
-            rows = event_rows([events[place] for place in verdicts.new])
-            block.rows.append(rows)
-            block.bytes += rows.nbytes
-        for place in verdicts.duplicate:
-            block.count(events[place], Outcome.DUPLICATE, "")
-        for place in verdicts.stored:
-            block.count(events[place], Outcome.STORED, "")
-        for place in verdicts.limited:
-            block.count(events[place], Outcome.LIMITED, events[place].limited)
+    def add(self, batch: Batch, verdicts: Verdicts) -> list[Report]:
+        """Add a batch as it was judged; return the reports of the blocks that were waited for, to go on with the next one.
 
-    def flush_if_full(self) -> list[Report]:
-        """Start to insert the block if it is large enough; return the reports of the block before it, which it waits for."""
-        if self._block.count_of_rows() < self._max_rows and self._block.bytes < self._max_bytes:
-            return []
-        return self._start()
+        What needs no insert is reported together with the block that it came with.
+        """
+        self._block.add(batch, verdicts)
+        *pieces, rest = _pieces([batch.events[place] for place in verdicts.new])
+        reports = []
+        for piece in pieces:
+            self._block.add_rows(piece)
+            reports += self._start()
+        self._block.add_rows(rest)
+        if self._block.count_of_rows() >= self._max_rows or self._block.bytes >= self._max_bytes:
+            reports += self._start()
+        return reports
 
     def settle(self) -> list[Report]:
         """Insert all that is left and wait; return the reports that are still due."""
@@ -113,6 +103,34 @@ class _Block:
         """Return how many events there are to insert."""
         return sum(rows.num_rows for rows in self.rows)
 
+    def add(self, batch: Batch, verdicts: Verdicts) -> None:
+        """Add all of a batch but the rows of its new events."""
+        events = batch.events
+        self.letters += batch.letters
+        self.warnings += batch.warnings
+        self.bytes += sum(len(letter.body) for letter in batch.letters)
+        for letter in batch.letters:
+            self.count(letter, Outcome.REJECTED, letter.reason)
+        self.facts += batch.facts
+        for event in events:
+            if event.facts:  # of duplicates too: the first may be another receipt's, and not stored yet
+                self.facts += event.facts
+            if event.group_facts:
+                self.group_facts += event.group_facts
+        for place in verdicts.duplicate:
+            self.count(events[place], Outcome.DUPLICATE, "")
+        for place in verdicts.stored:
+            self.count(events[place], Outcome.STORED, "")
+        for place in verdicts.limited:
+            self.count(events[place], Outcome.LIMITED, events[place].limited)
+
+    def add_rows(self, events: Sequence[Event]) -> None:
+        """Add the rows of new events."""
+        if events:
+            rows = event_rows(events)
+            self.rows.append(rows)
+            self.bytes += rows.nbytes
+
     def count(self, what: Event | DeadLetter, outcome: Outcome, reason: str) -> None:
         """Count one event or letter."""
         self._counts[what.receipt, what.team_id, what.arrival // 3_600_000_000 * 3600, outcome, reason] += 1
@@ -143,3 +161,17 @@ class _Block:
         for (receipt, team, hour, outcome, reason), count in self._counts.items():
             reports.setdefault(receipt, Report(receipt, [])).tallies.append(Tally(team, hour, outcome, reason, count))
         return list(reports.values())
+
+
+def _pieces(events: list[Event]) -> Iterator[list[Event]]:
+    """Yield events in order, one list at least, each with about PIECE_BYTES of person properties at most."""
+    sizes = [len(event.person_properties) for event in events]
+    if sum(sizes) > PIECE_BYTES:
+        start = held = 0
+        for place, size in enumerate(sizes):
+            held += size
+            if held > PIECE_BYTES and place > start:
+                yield events[start:place]
+                start, held = place, size
+        events = events[start:]
+    yield events

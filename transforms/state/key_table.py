@@ -1,5 +1,6 @@
 """A hash table of 128-bit keys in numpy: a whole batch is looked up at once, and a key costs about 30 bytes."""
 
+import secrets
 from typing import TypeVar
 
 import numpy as np
@@ -16,10 +17,13 @@ _SMALLEST = 1024  # slots
 class KeyTable:
     """Number keys from 0 in the order in which they come. Columns beside it go by that number.
 
-    Keys must be hashes: their last bits choose the slot.
+    The slot of a key follows from its second half and a number that nobody else knows: others can make up names whose keys end alike, and
+    keys of one slot would be looked through one by one. (A random odd factor, and the first bits of the product: two keys share a slot
+    no more often than by chance, twice at most, whatever they are; Dietzfelbinger et al., 1997.)
     """
 
     def __init__(self) -> None:
+        self._factor = np.uint64(secrets.randbits(64) | 1)
         self._slots = np.zeros(_SMALLEST, np.uint32)  # row + 1, or 0
         self._words = np.empty((_SMALLEST // 2, 2), np.uint64)
         self.count = 0
@@ -83,7 +87,8 @@ class KeyTable:
             rows, slots = rows[left], (slots[left] + 1) & (len(self._slots) - 1)
 
     def _slots_of(self, words: Words) -> Rows:
-        return (words[:, 1] & np.uint64(len(self._slots) - 1)).astype(np.int64)
+        bits = len(self._slots).bit_length() - 1
+        return (words[:, 1] * self._factor >> np.uint64(64 - bits)).astype(np.int64)
 
 
 def grown(column: NDArray[Item], count: int, empty: int) -> NDArray[Item]:
