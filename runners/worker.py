@@ -78,7 +78,7 @@ def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> NoRe
         if not ours["sink"].startswith("chdb:"):
             ours["shards"] = ours["shards"] or SHARDS
         options = PipelineOptions([*OPTIONS, f"--job_endpoint={endpoint}", *others], one_process=True, **ours)
-        serve_worker(options)
+        pool = serve_worker(options)  # a server that nobody holds stops
         if not options.view_as(StreamOptions).allow_open_ports:
             refuse_open_ports([os.getpid(), runner.pid])
         job = prepare(options)
@@ -91,7 +91,9 @@ def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> NoRe
             if result.state in ENDED or runner.poll() is not None:
                 _say(_status("stopping", run, runner))
                 _leave(_failed(result, runner))
-        _leave(_stopped(run, runner))
+        code = _stopped(run, runner)
+        pool.stop(None)
+        _leave(code)
 
 
 def _stopped(run: str, runner: "subprocess.Popen[bytes]") -> int:
