@@ -1,5 +1,6 @@
 """A job's graph in; run to its end, with its progress on a terminal, and what became of its events out."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -52,8 +53,11 @@ def launch(build: Callable[[beam.Pipeline], None], store: Store, options: Pipeli
     began, cpu = monotonic(), cpu_seconds()
     pipeline = beam.Pipeline(runner=runner(options), options=options)
     build(pipeline)
-    with _progress(console, bar), tuned():
-        pipeline.run().wait_until_finish()
+    try:
+        with _progress(console, bar), tuned():
+            pipeline.run().wait_until_finish()
+    finally:
+        shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)  # as Beam does at the end of its own `with`
     return summarize(shared(store.sink), store.run, monotonic() - began, cpu_seconds() - cpu)
 
 

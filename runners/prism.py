@@ -24,6 +24,7 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 from runners.process import die_with_parent
 from schemas.errors import ConfigError, Unavailable
+from transforms.activity import outside
 
 MODULE = "github.com/apache/beam/sdks/v2"
 PACKAGE = "./go/cmd/prism"
@@ -90,7 +91,8 @@ def listen_here(server: Path) -> None:
 
 
 def _run(command: list[str], folder: str) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    with outside():
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ConfigError(f"{' '.join(command)} failed: {(done.stderr or done.stdout)[-500:]}", "check the network, or set SLUICE_PRISM")
     return done.stdout

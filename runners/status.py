@@ -17,6 +17,9 @@ class Status(msgspec.Struct):
         rss: bytes of memory of the worker and of its runner.
         cpu: CPU seconds of both.
         breaker: why the breaker is open, or nothing.
+        measured: when each lag was, by the name of the split; seconds since 1970.
+        away_since: since when ClickHouse has not been reached, seconds since 1970; 0 while it is.
+        stalled: seconds for which no thread has come on, though there was something to do and none waited for ClickHouse.
     """
 
     state: str
@@ -27,6 +30,9 @@ class Status(msgspec.Struct):
     rss: dict[str, int] = {}
     cpu: dict[str, float] = {}
     breaker: str = ""
+    measured: dict[str, float] = {}
+    away_since: float = 0.0
+    stalled: float = 0.0
 
     def count(self, metric: Metric) -> int:
         """Return a counter."""

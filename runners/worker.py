@@ -20,18 +20,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
 from pipelines.ingest import ingest, prepare
+from runners.heartbeat import EVERY_SECONDS, Heartbeat
 from runners.ports import refuse_open_ports
 from runners.prism import OPTIONS, prism, serve_worker
-from runners.process import used
-from runners.status import Status, encode
 from runners.tuning import sample_often, tuned
 from schemas.errors import ConfigError, SluiceError
 from transforms.io.clickhouse import close_all
 from transforms.io.streams import close_fetchers, fetchers
-from transforms.metrics import alarms, lags, progress, step_seconds
-from transforms.printable import printable_lines
+from transforms.metrics import alarms
 
-EVERY_SECONDS = 1.0
 SHARDS = 4  # of ids: one process has them all, and reads each back when it starts
 DRAIN_SECONDS = 20.0  # for what is in flight when it shall stop
 ENDED = (PipelineState.DONE, PipelineState.FAILED, PipelineState.CANCELLED)
@@ -47,6 +44,7 @@ class StreamOptions(PipelineOptions):
 
 def main() -> None:
     """Run a job until SIGTERM, or until it fails. Exit codes: 0 stopped, 1 failed, 2 refused."""
+    heartbeat = Heartbeat()
     arguments = json.load(sys.stdin)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", force=True)  # Beam's import has set it already
     logging.getLogger("apache_beam.runners.portability.portable_runner").setLevel(logging.ERROR)
@@ -54,27 +52,28 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        _run(arguments["beam"], arguments["ours"], stop)
+        _run(arguments["beam"], arguments["ours"], stop, heartbeat)
     except ConfigError as error:
-        print(f"sluice: {printable_lines(str(error))}", file=sys.stderr)
+        print(f"sluice: {error}", file=sys.stderr)
         code = 2
     except SluiceError as error:
-        print(f"sluice: {printable_lines(str(error))}", file=sys.stderr)
+        print(f"sluice: {error}", file=sys.stderr)
         code = 1
-    _leave(code)
+    _leave(code, heartbeat)
 
 
-def _leave(code: int) -> NoReturn:
+def _leave(code: int, heartbeat: Heartbeat) -> NoReturn:
     """End at once, and Prism with this process: Beam's threads do not end by themselves, and would complain that their runner is gone."""
-    sys.stdout.flush()
+    heartbeat.state = "stopping"
+    heartbeat.say()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> NoReturn:
-    _say(Status("starting"))
+def _run(others: list[str], ours: dict[str, Any], stop: threading.Event, heartbeat: Heartbeat) -> NoReturn:
     sample_often()
     with prism() as (endpoint, runner), tuned():
+        heartbeat.runner = runner
         if not ours["sink"].startswith("chdb:"):
             ours["shards"] = ours["shards"] or SHARDS
         options = PipelineOptions([*OPTIONS, f"--job_endpoint={endpoint}", *others], one_process=True, **ours)
@@ -85,26 +84,24 @@ def _run(others: list[str], ours: dict[str, Any], stop: threading.Event) -> NoRe
         pipeline = beam.Pipeline(options=options)
         ingest(pipeline, job)
         result = pipeline.run()
-        run = str(job.store.run)
+        heartbeat.state, heartbeat.run = "running", str(job.store.run)
         while not stop.wait(EVERY_SECONDS):
-            _say(_status("running", run, runner))
-            if result.state in ENDED or runner.poll() is not None:
-                _say(_status("stopping", run, runner))
-                _leave(_failed(result, runner))
-        code = _stopped(run, runner)
+            if runner.poll() is not None or result.state in ENDED:
+                _leave(_failed(result, runner), heartbeat)
+        code = _stopped(runner, heartbeat)
         pool.stop(None)
-        _leave(code)
+        _leave(code, heartbeat)
 
 
-def _stopped(run: str, runner: "subprocess.Popen[bytes]") -> int:
+def _stopped(runner: "subprocess.Popen[bytes]", heartbeat: Heartbeat) -> int:
     """Read no more, finish what is in flight, give back the rest."""
+    heartbeat.state = "stopping"
     for fetcher in fetchers():
         fetcher.stop_reading()
     began = monotonic()
     while any(fetcher.in_flight for fetcher in fetchers()) and monotonic() - began < DRAIN_SECONDS and runner.poll() is None:
         threading.Event().wait(0.05)
     close_fetchers()
-    _say(_status("stopping", run, runner))
     close_all()
     return 0
 
@@ -113,25 +110,6 @@ def _failed(result: beam.runners.runner.PipelineResult, runner: "subprocess.Pope
     what = f"the runner ended with code {runner.returncode}" if runner.poll() is not None else f"the job is {result.state}"
     print(f"sluice: {'; '.join(alarms.values()) or f'{what}; the cause is above'}", file=sys.stderr)
     return 1
-
-
-def _status(state: str, run: str, runner: "subprocess.Popen[bytes]") -> Status:
-    taken = {"worker": used(os.getpid()), "runner": used(runner.pid)}
-    return Status(
-        state,
-        run,
-        {metric.value: amount for metric, amount in progress.copy().items()},
-        dict(lags),
-        {step: round(seconds, 3) for step, seconds in step_seconds.copy().items()},
-        {name: rss for name, (rss, _) in taken.items()},
-        {name: cpu for name, (_, cpu) in taken.items()},
-        "; ".join(alarms.values()),
-    )
-
-
-def _say(status: Status) -> None:
-    sys.stdout.buffer.write(encode(status) + b"\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

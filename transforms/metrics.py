@@ -10,6 +10,7 @@ from typing import NamedTuple
 from apache_beam.metrics import Metrics
 
 from schemas.outcomes import Outcome, Report
+from transforms.activity import moves
 
 NAMESPACE = "sluice"
 
@@ -65,6 +66,7 @@ def timed(step: str) -> Iterator[None]:
     try:
         yield
     finally:
+        moves["worked"] += 1
         step_seconds[step] += perf_counter() - began  # type: ignore[assignment]  # a Counter of floats
 
 

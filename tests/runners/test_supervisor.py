@@ -19,7 +19,7 @@ from runners import supervisor as module
 from runners.health import serve
 from runners.live import Rates, line, show, slowest
 from runners.status import Status, encode
-from runners.supervisor import Supervisor
+from runners.supervisor import DEFAULT, Supervisor, Timeouts
 from transforms.metrics import Lag, Metric
 
 RUNNING = Status("running", counters={"events_received": 10, "events_stored": 7, "events_duplicated": 1}, lags={"s": Lag(5, 1.5, 2)})
@@ -33,11 +33,11 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Supervisor]]:
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Supervisor]]:
     """Give a supervisor whose workers run a script; it counts them in the file `starts`."""
     supervisors = []
 
-    def made(body: str) -> Supervisor:
+    def made(body: str, timeouts: Timeouts = DEFAULT) -> Supervisor:
         package = tmp_path / "runners"
         package.mkdir()
         (package / "__init__.py").touch()
@@ -47,7 +47,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         )
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(module.random, "uniform", lambda *_: 0.01)
-        supervisors.append(Supervisor({"source": []}, []))
+        supervisors.append(Supervisor({"source": []}, [], timeouts))
         return supervisors[-1]
 
     yield made
@@ -176,7 +176,8 @@ class Watched:
     restarts = 2
     waiting = 0.0
     breaker = ""
-    is_ready = True
+    hung = 1
+    reason = ""
 
     def totals(self) -> dict[str, int]:
         return self.status.counters
@@ -196,14 +197,14 @@ def test_health_checks() -> None:
     with serve(watched, 0) as port:
         assert get(port, "/healthz") == (200, "ok\n")
         assert get(port, "/readyz") == (200, "running\n")
-        watched.is_ready = False
-        assert get(port, "/readyz")[0] == 503
+        watched.reason = "starting"
+        assert get(port, "/readyz") == (503, "starting\n")
         assert get(port, "/nothing")[0] == 404
 
 
 def test_an_open_breaker_is_told_to_those_who_ask() -> None:
     watched = Watched()
-    watched.breaker, watched.is_ready = "breaker open: 93% rejected", False
+    watched.breaker = watched.reason = "breaker open: 93% rejected"
     with serve(watched, 0) as port:
         assert get(port, "/healthz") == (200, "breaker open: 93% rejected\n"), "the supervisor lives: there is no use in killing it"
         assert get(port, "/readyz") == (503, "breaker open: 93% rejected\n")
@@ -221,6 +222,14 @@ def test_metrics_are_those_of_the_one_module() -> None:
     assert 'sluice_lag_messages{split="s"} 5.0' in text
     assert 'sluice_lag_seconds{split="s"} 1.5' in text
     assert "sluice_workers_restarted_total 2.0" in text
+    assert "sluice_workers_hung_total 1.0" in text
+
+
+def test_each_metric_is_in_the_table_of_the_docs() -> None:
+    with serve(Watched(), 0) as port:
+        names = {row.split()[2] for row in get(port, "/metrics")[1].splitlines() if row.startswith("# HELP ")}
+    documented = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    assert {name for name in names if f"`{name}`" not in documented} == set()
 
 
 def test_without_a_port_nothing_is_served() -> None:
@@ -276,3 +285,127 @@ def test_a_status_is_one_line() -> None:
     assert b"\n" not in encode(RUNNING)
     assert json.loads(encode(RUNNING))["state"] == "running"
     assert sys.getsizeof(encode(RUNNING)) < 4096
+
+
+def test_a_worker_that_says_nothing_is_killed_and_another_started(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.1)
+    supervisor = script(
+        "say(RUNNING)\nif len(open('starts').read()) == 1: os.kill(os.getpid(), signal.SIGSTOP)\nwhile True: say(RUNNING); time.sleep(0.1)",
+        Timeouts(heartbeat=2.0),
+    )
+    thread, _ = in_thread(supervisor)
+    until(lambda: "no heartbeat for" in supervisor.reason)
+    assert not supervisor.is_ready
+    until(lambda: supervisor.hung == 1 and supervisor.restarts == 1 and supervisor.is_ready)
+    assert starts(tmp_path) == 2
+    supervisor.stop()
+    thread.join(20)
+    assert "the worker hangs and is killed: no heartbeat for 2 s" in capsys.readouterr().err
+
+
+def test_a_worker_that_does_not_come_on_is_killed(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [encode(Status("running", stalled=seconds)).decode() for seconds in (1.0, 4.0, 6.0)]
+    supervisor = script(f"for line in {lines!r}:\n    say(line)\n    time.sleep(0.2)\ntime.sleep(60)", Timeouts(progress=5.0))
+    thread, _ = in_thread(supervisor)
+    until(lambda: supervisor.reason == "running, but no progress for 4 s")
+    until(lambda: supervisor.hung >= 1)
+    supervisor.stop()
+    thread.join(20)
+
+
+def test_zero_is_for_ever(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.01)
+    supervisor = script(f"say({encode(Status('running', stalled=1e6)).decode()!r})\ntime.sleep(60)", Timeouts(0.0, 0.0))
+    thread, _ = in_thread(supervisor)
+    until(lambda: supervisor._silent > 0.3)
+    assert supervisor._hangs() == ""
+    supervisor.stop()
+    thread.join(20)
+    assert supervisor.hung == 0
+
+
+def test_it_is_said_since_when_clickhouse_is_away_also_while_workers_come_and_go(script: Any, tmp_path: Path) -> None:
+    away = [encode(Status(state, away_since=since)).decode() for state, since in (("running", 1e9), ("starting", 1e9 + 70))]
+    supervisor = script(
+        f"time.sleep(0.1)\nsay({away[0]!r} if len(open('starts').read()) == 1 else {away[1]!r})\n"
+        f"if len(open('starts').read()) < 3: sys.exit(1)\n"
+        "while not os.path.exists('back'): time.sleep(0.01)\n"
+        "say(RUNNING)\ntime.sleep(60)"
+    )
+    thread, _ = in_thread(supervisor)
+    until(lambda: supervisor.restarts == 2 and supervisor.status.away_since > 0)
+    assert supervisor.reason == "starting, waiting for ClickHouse since 2001-09-09T01:46:40Z"
+    (tmp_path / "back").touch()
+    until(lambda: supervisor.is_ready)
+    supervisor.stop()
+    thread.join(20)
+
+
+def test_the_last_lag_is_told_while_no_worker_knows_it(script: Any) -> None:
+    measured = encode(Status("running", lags={"s": Lag(5, 1.5, 2)}, measured={"s": time.time() - 100})).decode()
+    supervisor = script(f"if len(open('starts').read()) > 1: time.sleep(60)\nsay({measured!r})\nsys.exit(1)")
+    thread, _ = in_thread(supervisor)
+    with serve(supervisor, 0) as port:
+        until(lambda: supervisor.restarts == 1 and supervisor.status.state == "starting")
+        text = get(port, "/metrics")[1]
+    assert 'sluice_lag_messages{split="s"} 5.0' in text
+    (age,) = [float(row.rpartition(" ")[2]) for row in text.splitlines() if row.startswith('sluice_lag_age_seconds{split="s"}')]
+    assert 100 <= age < 200
+    assert "sluice_worker_running 0.0" in text
+    supervisor.stop()
+    thread.join(20)
+
+
+def test_what_an_ended_worker_counted_is_counted_once_at_any_moment(script: Any) -> None:
+    supervisor = script("say(RUNNING)\nsys.exit(1)")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread, _ = in_thread(supervisor)
+        while supervisor.restarts < 20:
+            stored = supervisor.totals().get("events_stored", 0)
+            assert stored <= 7 * (supervisor.restarts + 1)
+    finally:
+        sys.setswitchinterval(interval)
+    supervisor.stop()
+    thread.join(20)
+
+
+def test_what_a_worker_cannot_start_for_passes(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = script("say(RUNNING)\ntime.sleep(60)")
+    program = sys.executable
+    monkeypatch.setattr(module.sys, "executable", "/nothing/python")
+    thread, _ = in_thread(supervisor)
+    until(lambda: supervisor.restarts >= 2)
+    monkeypatch.setattr(module.sys, "executable", program)
+    until(lambda: supervisor.is_ready)
+    supervisor.stop()
+    thread.join(20)
+
+
+def test_a_worker_has_time_to_start(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "START_SECONDS", 0.5)
+    supervisor = script("time.sleep(60)", Timeouts(heartbeat=0.1))
+    thread, _ = in_thread(supervisor)
+    until(lambda: supervisor._silent > 0.2)
+    assert supervisor.hung == 0
+    until(lambda: supervisor.hung == 1)
+    supervisor.stop()
+    thread.join(20)
+
+
+def test_what_a_worker_leaves_behind_goes_with_it(script: Any, tmp_path: Path) -> None:
+    body = "import tempfile\nopen('folder', 'w').write(tempfile.mkdtemp())\nsay(RUNNING)\ntime.sleep(60)"
+    supervisor = script(body)
+    thread, _ = in_thread(supervisor)
+    until(lambda: supervisor.is_ready)
+    left = Path((tmp_path / "folder").read_text())
+    assert left.is_dir()
+    os.kill(supervisor._worker.pid, 9)
+    until(lambda: supervisor.restarts == 1)
+    assert not left.parent.exists()
+    supervisor.stop()
+    thread.join(20)

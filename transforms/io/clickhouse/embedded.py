@@ -16,6 +16,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from schemas.errors import ConfigError, SluiceError
+from transforms.activity import outside
 from transforms.io.clickhouse import blocks
 from transforms.io.clickhouse.errors import UNKNOWN_FORMAT, QueryError, by_code, code_in, summary
 from transforms.io.clickhouse.native import decode
@@ -61,7 +62,8 @@ class EmbeddedClient:
         """Run a statement."""
         refuse_values(sql)
         self._known_types.clear()
-        self._run(sql, "Native", f"statement {summary(sql)!r}")
+        with outside():
+            self._run(sql, "Native", f"statement {summary(sql)!r}")
 
     def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
         """Insert all rows as one block."""

@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 import tenacity
 
 from schemas.errors import Unavailable
+from transforms.activity import Call, outside
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -35,21 +36,23 @@ class Patience:
             Unavailable: the last attempt's, with the number of attempts.
         """
         deadline = self.clock() + self.seconds
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Unavailable),
-            wait=lambda state: min(_backoff(state), max(deadline - self.clock(), 0)),
-            stop=lambda _state: self.clock() >= deadline,
-            sleep=self.sleep,
-            before_sleep=_warn,
-            retry_error_callback=self._give_up,
-        )
-        return retrying(attempt)
+        with outside() as call:
+            retrying = tenacity.Retrying(
+                retry=tenacity.retry_if_exception_type(Unavailable),
+                wait=lambda state: min(_backoff(state), max(deadline - self.clock(), 0)),
+                stop=lambda _state: self.clock() >= deadline,
+                sleep=self.sleep,
+                before_sleep=lambda state: _warn(state, call),
+                retry_error_callback=self._give_up,
+            )
+            return retrying(attempt)
 
     def _give_up(self, state: tenacity.RetryCallState) -> NoReturn:
         raise Unavailable(f"{_last_error(state)} (gave up after {state.attempt_number} attempts in {self.seconds:g} s)")
 
 
-def _warn(state: tenacity.RetryCallState) -> None:
+def _warn(state: tenacity.RetryCallState, call: Call) -> None:
+    call.failed()
     _log.warning("%s; attempt %d, the next in %.1f s", _last_error(state), state.attempt_number, state.upcoming_sleep)
 
 

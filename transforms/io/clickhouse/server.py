@@ -12,6 +12,7 @@ from clickhouse_driver import errors as driver_errors
 from clickhouse_driver.defines import DBMS_MIN_REVISION_WITH_SETTINGS_SERIALIZED_AS_STRINGS as MODERN
 
 from schemas.errors import ConfigError, SluiceError, Unavailable
+from transforms.activity import outside
 from transforms.io.clickhouse import blocks, formats
 from transforms.io.clickhouse.errors import QueryError, by_code, summary, without
 from transforms.io.clickhouse.native import Driver
@@ -74,7 +75,7 @@ class ServerClient:
         """Run a statement."""
         refuse_values(sql)
         what = f"statement {summary(sql)!r}"
-        with self._driver() as driver:
+        with outside(), self._driver() as driver:
             self._patience.persist(lambda: self._attempt(driver, what, lambda: self._revive(driver)))
             self._attempt(driver, what, lambda: driver.execute(sql, settings=_settings(driver)))
 

@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.errors import Unavailable
 from schemas.message import Messages
+from transforms.activity import moves
 from transforms.io.streams.in_flight import InFlight
 from transforms.metrics import Lag, lags
 
@@ -99,6 +100,7 @@ class Fetcher(ABC, Generic[What]):
         Raises:
             Unavailable: the broker is lost, or a receipt was not completed in time.
         """
+        moves["asked"] += 1
         with self._lock:
             if self._failure is not None:
                 raise self._failure

@@ -139,9 +139,8 @@ def fetcher_of(split: Split) -> Fetcher[Any]:
 
 
 def fetchers() -> list[Fetcher[Any]]:
-    """Return all fetchers of this process."""
-    with _lock:
-        return list(_fetchers.values())
+    """Return all fetchers of this process. It does not wait for one that is being connected or closed."""
+    return list(_fetchers.values())
 
 
 def close_fetchers() -> None:
