@@ -28,6 +28,7 @@ from schemas.errors import ConfigError, SluiceError
 from transforms.io.clickhouse import close_all
 from transforms.io.streams import close_fetchers, fetchers
 from transforms.metrics import alarms
+from transforms.printable import printable_lines
 
 SHARDS = 4  # of ids: one process has them all, and reads each back when it starts
 DRAIN_SECONDS = 20.0  # for what is in flight when it shall stop
@@ -54,10 +55,10 @@ def main() -> None:
     try:
         _run(arguments["beam"], arguments["ours"], stop, heartbeat)
     except ConfigError as error:
-        print(f"sluice: {error}", file=sys.stderr)
+        print(f"sluice: {printable_lines(str(error))}", file=sys.stderr)
         code = 2
     except SluiceError as error:
-        print(f"sluice: {error}", file=sys.stderr)
+        print(f"sluice: {printable_lines(str(error))}", file=sys.stderr)
         code = 1
     _leave(code, heartbeat)
 
@@ -108,7 +109,7 @@ def _stopped(runner: "subprocess.Popen[bytes]", heartbeat: Heartbeat) -> int:
 
 def _failed(result: beam.runners.runner.PipelineResult, runner: "subprocess.Popen[bytes]") -> int:
     what = f"the runner ended with code {runner.returncode}" if runner.poll() is not None else f"the job is {result.state}"
-    print(f"sluice: {'; '.join(alarms.values()) or f'{what}; the cause is above'}", file=sys.stderr)
+    print(f"sluice: {printable_lines('; '.join(alarms.values())) or f'{what}; the cause is above'}", file=sys.stderr)
     return 1
 
 
