@@ -11,10 +11,17 @@ from runners.commands.common import JSON, SINK, documented, print_json, say, typ
 @typed_failures
 def migrate(sink: str, as_json: bool) -> None:
     """Apply the schema's migrations."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     from transforms.io.clickhouse import shared
     from transforms.io.migrate import migrate as apply_migrations
 
-    applied = [f"{step.version:04d}_{step.name}" for step in apply_migrations(shared(sink))]
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("migrating", total=None)
+        steps = apply_migrations(shared(sink), lambda what, done, total: bars.update(task, description=what, completed=done, total=total))
+    applied = [f"{step.version:04d}_{step.name}" for step in steps]
     if as_json:
         print_json({"applied": applied})
     else:

@@ -228,11 +228,12 @@ def test_doubles_of_two_receipts_balance_before_during_and_after_their_removal(b
     books.open(2, source="file-2")
     books.close(2, {(1, NOON, Outcome.RECEIVED): 3, (1, NOON, Outcome.STORED): 3}, source="file-2")
     assert books.differences() == []
-    books.spoil("OPTIMIZE TABLE events FINAL")  # which merges them away
-    assert books.client.rows("SELECT count() FROM events") == [(10,)]
+    books.spoil("OPTIMIZE TABLE events FINAL")  # which leaves them alone
+    assert books.client.rows("SELECT count() FROM events") == [(13,)]
     assert books.differences() == []
     compact.compact(books.client)
-    assert books.client.rows("SELECT count() FROM event_ids") == [(10,)]
+    for table in ("events", "event_ids"):
+        assert books.client.rows(f"SELECT count() FROM {table}") == [(10,)]
     assert books.differences() == []
     books.spoil("ALTER TABLE events DELETE WHERE _offset = 7")
     assert books.differences() == [f"rows_missing: team 1, hour {HOUR}: -1 (expected 13, found 12)"]

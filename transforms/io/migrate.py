@@ -1,21 +1,28 @@
 """The schema's migrations come in, and a database at the version that this code needs goes out."""
 
 import shlex
+import sys
 
 from schemas import tables
 from schemas.errors import ConfigError
 from schemas.tables import Migration
 from transforms.io.clickhouse import Client
+from transforms.io.rebuild import Progress, is_rebuild, rebuild
 
 
-def migrate(client: Client) -> list[Migration]:
+def migrate(client: Client, progress: Progress | None = None) -> list[Migration]:
     """Apply the migrations that a database lacks, in order, and return them; none if it is up to date.
 
     A migration is recorded when all of its statements have succeeded. One that was interrupted is run again from its beginning, as its
     statements allow: each of them says IF NOT EXISTS, or is otherwise the same the second time.
 
+    Args:
+        client: where.
+        progress: is told how many rows of a table that must be copied are done.
+
     Raises:
-        ConfigError: the database is of a newer version than this code.
+        ConfigError: the database is of a newer version than this code, or cannot be migrated now.
+        SluiceError: rows were written meanwhile; it can be run again.
     """
     client.command(tables.MIGRATIONS_TABLE)
     version = schema_version(client)
@@ -23,7 +30,10 @@ def migrate(client: Client) -> list[Migration]:
     pending = [step for step in tables.migrations() if step.version > version]
     for step in pending:
         for statement in step.statements:
-            client.command(statement)
+            if is_rebuild(statement):
+                rebuild(client, statement, f"rebuilt by {step.version:04d}_{step.name}", progress)
+            else:
+                client.command(statement)
         client.command(f"INSERT INTO sluice_migrations (version, name) SELECT {step.version}, '{step.name}'")
     return pending
 
@@ -42,7 +52,7 @@ def require_schema(client: Client) -> None:
         ConfigError: a server's schema is older or newer; names both versions and the command to run.
     """
     if client.embedded:
-        migrate(client)
+        migrate(client, _on_terminal)
         return
     found, needed = schema_version(client), tables.migrations()[-1].version
     _refuse_newer(client, found)
@@ -56,3 +66,9 @@ def _refuse_newer(client: Client, found: int) -> None:
     if found > needed:
         problem = f"{client.where}: the schema is at version {found}, newer than {needed}, which this release knows"
         raise ConfigError(problem, "run a newer release of Sluice")
+
+
+def _on_terminal(what: str, done: int, total: int) -> None:
+    """Say how far a migration is, which nobody has asked for."""
+    if total and sys.stderr.isatty():
+        print(f"\rsluice: {what}: {done:,} of {total:,} rows ", end="\n" if done == total else "", file=sys.stderr, flush=True)
