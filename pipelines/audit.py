@@ -45,7 +45,7 @@ class Difference(msgspec.Struct, frozen=True):
         kind: `outcomes` (what they add up to is not what was received), `rows_missing` (stored, but not in `events`), `rows_added`
             (in `events`, but not stored by what was acknowledged), `letters_missing` and `letters_added` (the same of rejected events and
             `dead_letters`), `unknown_receipt` (rows of a receipt that was never opened), or `unfinished` (a range that was opened and never
-            acknowledged; of a stream, if a later run went past it).
+            acknowledged; of a topic, if a later run began behind it).
         team_id, hour: whose events, and their hour of arrival, ISO 8601; None for `unfinished`.
         expected, found: numbers of events; positions for `unfinished`.
         source: what was not finished.
@@ -165,20 +165,24 @@ def _of_hour(
 
 
 _OPEN = """
-SELECT source, start, end, toInt8(status) AS is_done, dateDiff('second', written_at, now64(6)) AS age, toString(run) AS run
+SELECT source, start, end, toInt8(status) AS is_done, dateDiff('second', written_at, now64(6)) AS age,
+    toUnixTimestamp64Micro(written_at) AS at
 FROM receipts FINAL
 WHERE source IN (SELECT source FROM receipts FINAL WHERE status = 'open') ORDER BY source, start, end
 """
 
 
+_BEGUN = "SELECT source, start, toUnixTimestamp64Micro(written_at) FROM positions"
+
+
 class Range(NamedTuple):
-    """A receipt's part of its source: `[start, end)`, seconds since it was opened or done, and the run that read it."""
+    """A receipt's part of its source: `[start, end)`, seconds since it was opened or done, and when that was, microseconds since 1970."""
 
     start: int
     end: int
     is_done: bool
     age: int
-    run: str
+    at: int
 
     @property
     def span(self) -> tuple[int, int]:
@@ -189,12 +193,18 @@ class Range(NamedTuple):
 def _open_ranges(client: Reader, grace: int) -> tuple[list[Difference], int]:
     """Return what was opened and never finished, and how many open receipts may be at work still, or wait with the broker."""
     sources: dict[str, list[Range]] = {}
-    for source, start, end, is_done, age, run in client.rows(_OPEN):
-        sources.setdefault(source, []).append(Range(start, end, bool(is_done), age, run))
+    for source, start, end, is_done, age, at in client.rows(_OPEN):
+        sources.setdefault(source, []).append(Range(start, end, bool(is_done), age, at))
+    begun: dict[str, list[tuple[int, int]]] = {}
+    for source, start, at in client.rows(_BEGUN) if any(source.startswith("kafka://") for source in sources) else []:
+        begun.setdefault(source, []).append((start, at))
     lost, waiting = [], 0
     for source, ranges in sources.items():
-        judge = {"kafka": of_topic, "pubsub": of_subscription, "letters": of_subscription}.get(source.partition("://")[0], of_files)
-        missing, at_work = judge(ranges, grace)
+        if source.startswith("kafka://"):
+            missing, at_work = of_topic(ranges, begun.get(source, []))
+        else:
+            judge = {"pubsub": of_subscription, "letters": of_subscription}.get(source.partition("://")[0], of_files)
+            missing, at_work = judge(ranges, grace)
         waiting += at_work
         lost += [Difference("unfinished", None, None, part.start, part.end, source) for part in missing]
     return lost, waiting
@@ -208,25 +218,38 @@ def of_files(ranges: Sequence[Range], grace: int) -> tuple[list[Range], int]:
     return lost, len(left) - len(lost)
 
 
-def of_topic(ranges: Sequence[Range], grace: int) -> tuple[list[Range], int]:  # noqa: ARG001
+def of_topic(ranges: Sequence[Range], begun: Sequence[tuple[int, int]]) -> tuple[list[Range], int]:
     """Return the ranges of a partition that are lost, and how many are at work or wait with the broker.
 
-    What is not done is behind the committed offset's back: the next run begins with it. It is lost only if a later run
-    went past it and did not read it.
+    A run begins at the group's offset, which moves only over what was acknowledged. So what is open is read again by the next run, and is
+    lost only if a run began behind it: then the offset went past what nobody had acknowledged. That another job is further on, or has
+    opened what comes later first, says nothing.
+
+    Args:
+        ranges: the partition's receipts.
+        begun: where runs began, and when that was, microseconds since 1970.
     """
     lost, waiting = [], 0
-    done = [part.span for part in ranges if part.is_done]
-    for part in ranges:
-        if part.is_done or is_covered(*part.span, done):
-            continue
-        later = [other for other in ranges if (other.run, -other.age) > (part.run, -part.age)]
-        if is_covered(*part.span, done + [other.span for other in later]):
-            continue  # read again: that one is judged
-        if any(other.run > part.run and other.end > part.start for other in later):
+    done = united([part.span for part in ranges if part.is_done])
+    left = [part for part in ranges if not part.is_done and not is_covered(*part.span, done)]
+    for part in left:
+        passed = max((start for start, at in begun if at > part.at), default=0)
+        if passed > part.start and not is_covered(part.start, min(part.end, passed), done):
             lost.append(part)
-        else:
-            waiting += 1
+        elif not is_covered(*part.span, done + [other.span for other in left if other.at > part.at]):
+            waiting += 1  # and else it was read again: the other one counts
     return lost, waiting
+
+
+def united(parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the same positions in as few parts as possible, in order."""
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(parts):
+        if found and low <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], high)
+        else:
+            found.append((low, high))
+    return found
 
 
 def of_subscription(ranges: Sequence[Range], grace: int) -> tuple[list[Range], int]:

@@ -63,6 +63,9 @@ EXPLANATIONS: dict[Reason | WarningType, Explanation] = {
     WarningType.IGNORED_INVALID_TIMESTAMP: Explanation(
         _MODIFIED, "the timestamp is out of range; the time of arrival is used", "check the clock: 23 hours ahead is the most"
     ),
+    WarningType.IGNORED_ARRIVAL: Explanation(
+        _MODIFIED, "the edge's time is more than a week from the broker's, which is used", "check the clock of the edge"
+    ),
     WarningType.INVALID_PROCESS_PERSON_PROFILE: Explanation(
         _MODIFIED, "$process_person_profile is no boolean; it counts as true", "send true or false, not a text"
     ),

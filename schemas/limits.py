@@ -17,5 +17,7 @@ MAX_BODY_BYTES = 20_000_000  # one request body, also after it was inflated
 MAX_BATCH_EVENTS = 100_000  # in one body. Ours: a body of `[1,1,...]` would become ten million dead letters
 MAX_DEPTH = 500  # nesting of an event's JSON. Ours: decoders recurse, and ClickHouse's own limit is 1,000
 MAX_FUTURE_SECONDS = 23 * 3600  # a timestamp further ahead of the arrival becomes the arrival time
+EARLIEST_ARRIVAL = 1_577_836_800 * 1_000_000  # microseconds, the start of 2020. Ours: no client of the incumbent is older
 LATEST_ARRIVAL = 2**32 * 1_000_000 - 1  # microseconds, in 2106. Ours: the ledger counts in ClickHouse's DateTime, which ends there
+MAX_ARRIVAL_APART = 7 * 86_400 * 1_000_000  # microseconds. Ours: in a stream, between the edge's time of arrival and the broker's
 WINDOW_DAYS = 7  # in which a (team, uuid) is unique

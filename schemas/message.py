@@ -30,7 +30,7 @@ class Messages(msgspec.Struct, array_like=True):
         payloads: the messages' bytes as they came.
         offsets: each message's position in its source: Kafka's offset, Pub/Sub's message id, or the byte where the line starts.
         arrival: microseconds since 1970 when the messages were read; the arrival time of those without one.
-        arrivals: microseconds since 1970 at which the edge or the broker took each message; empty if unknown.
+        arrivals: microseconds since 1970 at which the edge or the broker took each message, 0 where neither says; empty if none does.
         rejected: the reason why the source could not decode these payloads, or "" (a broken file).
         start, end: of a stream, the positions that the receipt covers, `[start, end)`; 0 if it has none.
         origins: of dead letters that are tried again, each one's; else empty.

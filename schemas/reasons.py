@@ -39,6 +39,7 @@ class WarningType(Enum):
     DISTINCT_ID_TRUNCATED = "distinct_id_truncated"
     INVALID_EVENT_TIMESTAMP = "invalid_event_timestamp"  # could not be parsed: the arrival time is used
     IGNORED_INVALID_TIMESTAMP = "ignored_invalid_timestamp"  # out of range: the arrival time is used
+    IGNORED_ARRIVAL = "ignored_arrival"  # ours: the edge's `now` is more than a week from the broker's time, which is used
     INVALID_PROCESS_PERSON_PROFILE = "invalid_process_person_profile"
     MALFORMED_EVENT_PROPERTIES = "malformed_event_properties"  # `$set` and the like have the wrong type
     INVALID_ANON_DISTINCT_ID = "invalid_anon_distinct_id"

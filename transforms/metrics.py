@@ -21,6 +21,12 @@ class Metric(Enum):
     BYTES_READ = "bytes_read"  # of source files, as stored, counted when a range is read to its end; of streams, the messages' own
     MESSAGES_PARSED = "messages_parsed"
     MESSAGES_EXPIRED = "messages_expired"  # deleted by the broker before they were read: its retention is too short
+    MESSAGES_EMPTY = "messages_empty"  # tombstones and the like: acknowledged, and nothing else
+    MESSAGES_REREAD = "messages_reread"  # of a topic, read again since it was cut off, or the tables are older than the group's offsets
+    POSITIONS_RESET = (
+        "positions_reset"  # partitions that were begun elsewhere than the group had left them: see the log, and table `positions`
+    )
+    ARRIVALS_IGNORED = "arrivals_ignored"  # messages whose `now` is more than a week from the broker's time
     EVENTS_RECEIVED = "events_received"  # taken out of messages, bad ones included
     EVENTS_STORED = "events_stored"
     EVENTS_DUPLICATED = "events_duplicated"  # dropped, since their uuid came before

@@ -25,6 +25,7 @@ OF_TABLES = (
     tables.check_arrivals,
     tables.check_compaction,
     tables.check_receipts,
+    tables.check_positions,
     tables.check_letters,
     tables.check_unknown_tokens,
 )

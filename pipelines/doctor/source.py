@@ -1,11 +1,8 @@
 """Checks of what is read: is it there, how far behind is the group, and will the broker keep what is not read yet?"""
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from time import time
-from typing import Any
+from collections.abc import Sequence
+from time import time_ns
+from typing import Any, NamedTuple
 
 from pipelines.doctor.finding import Finding, Level, graded, span
 from schemas.errors import ConfigError
@@ -30,40 +27,57 @@ def check_source(url: str) -> list[Finding]:
     return []
 
 
-class Partition:
+class Partition(NamedTuple):
     """How far a group is in one partition.
 
     Attributes:
         committed: its offset; negative if there is none.
         low, high: what the broker has: `[low, high)`.
         age: seconds since the oldest message that is not acknowledged; 0 if there is none.
+        is_other: whether the group's offset is of another topic that had this name.
+        has_unread: whether a message can be read behind the group's offset, and not just marks of transactions.
     """
 
-    def __init__(self, committed: int, low: int, high: int, age: float) -> None:
-        self.committed = committed
-        self.low = low
-        self.high = high
-        self.age = age
+    committed: int
+    low: int
+    high: int
+    age: float
+    is_other: bool = False
+    has_unread: bool = True
+
+    @property
+    def begin(self) -> int:
+        """Where a job would begin."""
+        return self.low if self.is_beside else max(self.committed, self.low)
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether the group's offset is none of this partition: it was cut off, or is another topic's."""
+        return self.is_other or self.committed > self.high
 
     @property
     def expired(self) -> int:
         """How many messages are gone that were not acknowledged."""
-        return max(0, self.low - self.committed) if self.committed >= 0 else 0
+        return max(0, self.low - self.committed) if self.committed >= 0 and not self.is_other else 0
 
     @property
     def waiting(self) -> int:
         """How many messages are there that are not acknowledged."""
-        return self.high - max(self.committed, self.low)
+        return self.high - self.begin if self.has_unread else 0
 
 
 def _check_topic(url: str) -> list[Finding]:
+    from transforms.io.kafka.lag import looker
     from transforms.io.kafka.url import parse
 
     at = parse(url)
     if not at.group:
         raise ConfigError(f"{at.where} names no group", "write it as for `sluice ingest`: kafka://host:port/topic?group=GROUP")
-    with _consumer(at) as consumer:
+    consumer = looker(at)
+    try:
         partitions = _partitions(consumer, at)
+    finally:
+        consumer.close()
     return judge_topic(at.where, partitions, _retention(at))
 
 
@@ -77,13 +91,6 @@ def judge_topic(where: str, partitions: Sequence[Partition], retention: float | 
     """
     waiting, age = sum(part.waiting for part in partitions), max((part.age for part in partitions), default=0.0)
     expired = sum(part.expired for part in partitions)
-    new = sum(part.committed < 0 for part in partitions)
-    found = f"{where}: {len(partitions)} partitions"
-    source = Finding("source", Level.OK, found)
-    if new:
-        source = Finding(
-            "source", Level.WARNING, f"{found}, {new} of which the group has never read", "is the group's name right? Is its job running?"
-        )
     lag = graded(
         "lag",
         age,
@@ -92,7 +99,18 @@ def judge_topic(where: str, partitions: Sequence[Partition], retention: float | 
         f"{waiting:,} messages, the oldest {span(age)} old",
         "is the job running? See docs/operations.md",
     )
-    return [source, lag, _of_retention(expired, age, retention)]
+    return [_of_offsets(where, partitions), lag, _of_retention(expired, age, retention)]
+
+
+def _of_offsets(where: str, partitions: Sequence[Partition]) -> Finding:
+    found = f"{where}: {len(partitions)} partitions"
+    if beside := sum(part.is_beside for part in partitions):
+        what = f"{found}; of {beside} the group's offset is beyond the end, or of another topic that had this name"
+        return Finding("source", Level.WARNING, what, "was the topic made anew, or restored? Its job reads it from the beginning by itself")
+    if new := sum(part.committed < 0 for part in partitions):
+        what = f"{found}, {new} of which the group has never read"
+        return Finding("source", Level.WARNING, what, "is the group's name right? Is its job running?")
+    return Finding("source", Level.OK, found)
 
 
 def _of_retention(expired: int, age: float, retention: float | None) -> Finding:
@@ -106,45 +124,24 @@ def _of_retention(expired: int, age: float, retention: float | None) -> Finding:
     return graded("retention", age, KEPT_SHARE * retention, retention, f"{span(retention)}; the oldest unread is {span(age)} old", todo)
 
 
-@contextmanager
-def _consumer(at: Any) -> Iterator[Any]:
-    from confluent_kafka import Consumer
-
-    settings = {"group.id": at.group, "enable.auto.commit": False, "auto.offset.reset": "earliest", "log_level": 3}
-    consumer = Consumer({**at.settings(), **settings}, logger=logging.getLogger("librdkafka"))
-    try:
-        yield consumer
-    finally:
-        consumer.close()
-
-
 def _partitions(consumer: Any, at: Any) -> list[Partition]:
     from confluent_kafka import TopicPartition
 
-    from transforms.io.kafka.fetcher import ask
+    from transforms.io.kafka.brokers import admin_of, bounds, committed, describe
+    from transforms.io.kafka.lag import produced
 
-    topic = ask(lambda: consumer.list_topics(at.topic, timeout=TIMEOUT), at).topics[at.topic]
-    if topic.error is not None:
-        raise ConfigError(f"{at.where}: {topic.error.str()}", "check the topic's name, and who may read it")
-    asked = [TopicPartition(at.topic, number) for number in sorted(topic.partitions)]
-    partitions = []
-    for one in ask(lambda: consumer.committed(asked, timeout=TIMEOUT), at):
-        place = TopicPartition(at.topic, one.partition)
-        low, high = ask(partial(consumer.get_watermark_offsets, place, timeout=TIMEOUT), at)
-        first = max(one.offset, low)
-        age = _age(consumer, TopicPartition(at.topic, one.partition, first)) if first < high else 0.0
-        partitions.append(Partition(one.offset, low, high, age))
+    topic = describe(admin_of(at), at, TIMEOUT)
+    group, partitions = committed(consumer, at, topic.partitions), []
+    for number in topic.partitions:
+        place, of = group.get(number, (None, ""))
+        low, high = bounds(consumer, at, number, TIMEOUT)
+        part = Partition(place.offset if place is not None else -1, low, high, 0.0, of not in ("", topic.id))
+        if part.waiting:
+            now = time_ns() // 1000
+            since = produced(consumer, TopicPartition(at.topic, number, part.begin), now, TIMEOUT)
+            part = part._replace(age=(now - since) / 1e6 if since is not None else 0.0, has_unread=since is not None)
+        partitions.append(part)
     return partitions
-
-
-def _age(consumer: Any, place: Any) -> float:
-    """Return how many seconds ago the message at an offset was produced; 0 if it does not come in time."""
-    consumer.assign([place])
-    message = consumer.poll(TIMEOUT)
-    if message is None or message.error() is not None:
-        return 0.0
-    kind, milliseconds = message.timestamp()
-    return max(0.0, time() - milliseconds / 1000) if kind else 0.0
 
 
 def _retention(at: Any) -> float | None:

@@ -76,6 +76,20 @@ def check_receipts(client: Client) -> Finding:
     return Finding("receipts", Level.WARNING, what, "files: ingest them again. A topic: is its job running? See `sluice audit`")
 
 
+def check_positions(client: Client) -> Finding:
+    """Return where partitions were begun, in the last day, elsewhere than their group had left them."""
+    rows = client.rows(
+        "SELECT why, count(), sum(messages), any(source) FROM positions"
+        " WHERE why NOT IN ('group', 'new') AND written_at > now64(6) - INTERVAL 1 DAY GROUP BY why ORDER BY why"
+    )
+    if not rows:
+        return Finding("positions", Level.OK, "no partition was begun elsewhere than its group had left it in the last day")
+    shown = "; ".join(f"{why}: {times:,} times, {messages:,} messages, as {source}" for why, times, messages, source in rows)
+    is_lost = any(why == "expired" for why, *_ in rows)
+    todo = 'expired: they are lost, raise the topic\'s retention. Else they are read again: docs/operations.md, "What happens when"'
+    return Finding("positions", Level.FAILURE if is_lost else Level.WARNING, f"in the last day {shown}", todo)
+
+
 def check_letters(client: Client) -> Finding:
     """Return how many dead letters wait, and whether they become more."""
     ((letters, hour, day, old),) = client.rows(

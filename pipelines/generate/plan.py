@@ -22,6 +22,12 @@ MAX_DAYS = 366
 MAX_SEED = 2**63 - 1
 MAX_REPEATED = 0.95  # of the events, duplicates and invalid ones together: a duplicate needs an event before it
 
+
+def yesterday() -> str:
+    """Return the first day of a load that is put on a stream now: there, a `now` of more than a week ago is not believed."""
+    return (date.today() - timedelta(days=1)).isoformat()
+
+
 _ENDINGS = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
 

@@ -26,7 +26,7 @@ def produce(to: str, files: tuple[str, ...], events: int | None, seed: int, rate
     from rich.console import Console
     from rich.progress import Progress
 
-    from pipelines.generate import Plan, generate
+    from pipelines.generate import Plan, generate, yesterday
     from pipelines.produce import messages_of, open_topic
     from pipelines.produce import produce as run_produce
 
@@ -38,7 +38,7 @@ def produce(to: str, files: tuple[str, ...], events: int | None, seed: int, rate
     topic = open_topic(to)
     with TemporaryDirectory(prefix="sluice-") as folder, Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         if events:
-            generate(Plan(events=events, out=folder, seed=seed))
+            generate(Plan(events=events, out=folder, seed=seed, start=yesterday()))
             files = (folder,)
         task = bars.add_task("producing", total=events)
         produced = run_produce(messages_of(files), topic, rate, lambda sent: bars.update(task, completed=sent))

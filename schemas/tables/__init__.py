@@ -81,6 +81,18 @@ OUTCOMES = pa.schema(
     }
 )
 
+POSITIONS = pa.schema(
+    {
+        "source": pa.string(),
+        "topic": pa.string(),
+        "consumer_group": pa.string(),
+        "run": UUID,
+        "start": pa.uint64(),
+        "why": pa.string(),
+        "messages": pa.uint64(),
+    }
+)
+
 INGESTION_WARNINGS = pa.schema(
     {
         "team_id": pa.int64(),

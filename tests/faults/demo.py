@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.generate import Plan, generate
+from pipelines.generate import Plan, generate, yesterday
 from tests.faults.streams import SLUICE, KafkaTopic, Stream
 from tests.servers.kafka import Kafka
 from tests.servers.process import wait_until
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _demo(console: Console, folder: Path, broker: KafkaTopic, events: int, rate: float) -> None:
-    truth = generate(Plan(events=events, out=str(folder / "load"), duplicates=0.05, quota=0))
+    truth = generate(Plan(events=events, out=str(folder / "load"), duplicates=0.05, quota=0, start=yesterday()))
     console.print(f"{broker.to}, with {truth.messages:,} messages to come, {rate:,.0f} a second")
     sink = f"chdb:{folder / 'db'}"
     console.rule("2. sluice produce, and sluice ingest into ClickHouse inside the process")

@@ -18,7 +18,7 @@ from google.cloud.pubsub_v1 import SubscriberClient
 
 from pipelines.audit import Audit, audit
 from pipelines.compact import Summary, compact
-from pipelines.generate import Plan, generate
+from pipelines.generate import Plan, generate, yesterday
 from tests.servers.clickhouse_engine import ClickHouseEngine
 from tests.servers.kafka import Kafka
 from tests.servers.process import wait_until
@@ -82,7 +82,16 @@ class Load:
         self.folder = folder / "load"
         truth = folder / "truth.jsonl"
         summary = generate(
-            Plan(events=events, out=str(self.folder), seed=seed, duplicates=duplicates, quota=0, truth=str(truth), invalid=invalid)
+            Plan(
+                events=events,
+                out=str(self.folder),
+                seed=seed,
+                duplicates=duplicates,
+                quota=0,
+                truth=str(truth),
+                invalid=invalid,
+                start=yesterday(),
+            )
         )
         self.teams = str(self.folder / "teams.toml")
         self.messages = summary.messages

@@ -1,5 +1,6 @@
 """The migrations: how scripts are taken apart, and that the tables are those that the code believes in."""
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ INSERTED = {
     "events": tables.EVENTS,
     "receipts": tables.RECEIPTS,
     "outcomes": tables.OUTCOMES,
+    "positions": tables.POSITIONS,
     "ingestion_warnings": tables.INGESTION_WARNINGS,
     "dead_letters": tables.DEAD_LETTERS,
 }
@@ -44,8 +46,10 @@ def test_statements_come_back_in_order_whatever_comments_stand_between(statement
     assert split_statements(script) == tuple(statements)
 
 
-def test_versions_go_up_from_one_without_gap() -> None:
-    assert [step.version for step in migrations()] == list(range(1, len(migrations()) + 1))
+def test_versions_go_up_from_one_and_each_is_there_once() -> None:
+    versions = [step.version for step in migrations()]
+    assert versions[0] == 1
+    assert all(before < after for before, after in itertools.pairwise(versions))
 
 
 def test_migrations_are_in_order_of_version_however_the_folder_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:

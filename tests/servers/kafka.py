@@ -10,7 +10,7 @@ from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_af
 
 from schemas.errors import Unavailable
 from tests.servers.process import Server, free_port, libraries
-from transforms.io.kafka.fetcher import ask
+from transforms.io.kafka.brokers import ask, describe
 from transforms.io.kafka.url import parse
 
 VERSION = "4.1.2"
@@ -96,6 +96,17 @@ class Kafka(Server):
         (created,) = admin.create_topics([NewTopic(name, partitions, 1)]).values()
         created.result(30)
         return name
+
+    def remake(self, name: str, partitions: int = 1) -> None:
+        """Delete a topic, and make another one of its name."""
+        admin = self.admin()
+        admin.delete_topics([name])[name].result(30)
+        _patient(lambda: [admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)])
+
+    def topic_id(self, name: str) -> str:
+        """Return what tells a topic from another one of its name."""
+        admin = self.admin()  # held: what it does ends with it
+        return describe(admin, parse(self.url(name))).id
 
     def admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})

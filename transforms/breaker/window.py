@@ -55,7 +55,7 @@ def seen_of(messages: Messages, batch: Batch, report: Report, now: float) -> See
         accepted[tally.team_id] += tally.count
     events, letters = accepted.total(), batch.letters
     accepted -= Counter(letter.team_id for letter in letters)
-    arrivals = messages.arrivals or [messages.arrival]
+    arrivals = [arrival or messages.arrival for arrival in messages.arrivals or [0]]
     senders = Counter(sender for letter in letters if (sender := sender_of(letter)))
     reasons = Counter(letter.reason for letter in letters)
     return Seen(messages.source, now, min(arrivals), max(arrivals), events, len(letters), accepted, senders, reasons)

@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.errors import Rejected
 from schemas.event import Batch, DeadLetter, Event, IngestionWarning, PersonMode
-from schemas.limits import MAX_BODY_BYTES, MAX_DEPTH, MAX_DISTINCT_ID, MAX_EVENT_NAME, MAX_MESSAGE_BYTES
+from schemas.limits import MAX_ARRIVAL_APART, MAX_BODY_BYTES, MAX_DEPTH, MAX_DISTINCT_ID, MAX_EVENT_NAME, MAX_MESSAGE_BYTES
 from schemas.message import Messages, Origin
 from schemas.outcomes import Outcome, Report, Tally
 from schemas.reasons import Limit, Reason, WarningType
@@ -41,6 +41,7 @@ else:
 
 STEP = "ParseEvents"
 HOUR = 3_600_000_000  # microseconds
+STREAMS = ("kafka://", "pubsub://")  # whose messages have a time from their broker
 
 
 def parse_messages(messages: Messages, registry: Registry) -> tuple[Batch, Report]:
@@ -58,6 +59,13 @@ def parse_messages(messages: Messages, registry: Registry) -> tuple[Batch, Repor
     return batch, Report(messages.receipt, tallies, parsed=len(messages.payloads))
 
 
+def arrivals_of(messages: Messages) -> list[int]:
+    """Return each message's time of arrival, that of reading where nobody says one; microseconds since 1970."""
+    if 0 in messages.arrivals:
+        return [arrival or messages.arrival for arrival in messages.arrivals]
+    return messages.arrivals or [messages.arrival] * len(messages.payloads)
+
+
 _TEAM_AND_ARRIVAL = attrgetter("team_id", "arrival")
 
 
@@ -71,8 +79,9 @@ class _Message:
         self.offset = messages.offsets[place]
         self.origin = messages.origins[place] if messages.origins else None
         # whether the arrival is that of the client's request, and not the time of reading
-        self.stamped = bool(messages.arrivals) if self.origin is None else self.origin.stamped
-        self.arrival = messages.arrivals[place] if messages.arrivals else messages.arrival
+        arrival = messages.arrivals[place] if messages.arrivals else 0
+        self.stamped = bool(arrival) if self.origin is None else self.origin.stamped
+        self.arrival = arrival or messages.arrival
         self.token: Any = None
         self.sent_at: int | None = None
         self.historical = False
@@ -116,7 +125,7 @@ class _Parser:
     def parse_all(self, messages: Messages) -> None:
         """Parse the messages: at once those that are one ordinary event."""
         ordinary = self._ordinary
-        arrivals = messages.arrivals or [messages.arrival] * len(messages.payloads)
+        arrivals = arrivals_of(messages)
         for place, (payload, arrival, offset) in enumerate(zip(messages.payloads, arrivals, messages.offsets, strict=True)):
             if ordinary is None or (event := ordinary.event(payload, None, arrival, None, False, offset, 0)) is None:
                 self.parse(_Message(messages, place, payload))
@@ -219,13 +228,24 @@ class _Parser:
 
     def _parse_captured(self, envelope: Fields, message: _Message) -> None:
         """Parse the event in an envelope; what the edge says of it wins."""
-        now = parse_arrival(envelope.now)
-        if now is not None:
+        now, taken = parse_arrival(envelope.now), len(self.events)
+        is_ignored = now is not None and self._is_apart(now, message)
+        if now is not None and not is_ignored:
             message.arrival, message.stamped = now, True
         message.token = envelope.token
         text = envelope.data.encode(errors="replace")
-        if self._take_captured(text, envelope, message):
-            return
+        if not self._take_captured(text, envelope, message):
+            self._parse_enveloped(text, envelope, message)
+        if is_ignored and len(self.events) > taken:
+            self._warn_event(self.events[-1], WarningType.IGNORED_ARRIVAL, "now", envelope.now)
+
+    def _is_apart(self, now: int, message: _Message) -> bool:
+        """Return whether the edge's time cannot be that of a message of a stream, since the broker's is too far from it."""
+        if not message.stamped or abs(now - message.arrival) <= MAX_ARRIVAL_APART:
+            return False
+        return self._origin(message, 0).source.startswith(STREAMS)
+
+    def _parse_enveloped(self, text: bytes, envelope: Fields, message: _Message) -> None:
         try:
             fields = fields_of(text)
         except (Rejected, RecursionError) as error:

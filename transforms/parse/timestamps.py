@@ -6,7 +6,7 @@ from typing import Any
 
 import ciso8601
 
-from schemas.limits import LATEST_ARRIVAL, MAX_FUTURE_SECONDS
+from schemas.limits import EARLIEST_ARRIVAL, LATEST_ARRIVAL, MAX_FUTURE_SECONDS
 from schemas.reasons import WarningType
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,9 +39,9 @@ def parse_time(value: Any) -> int | None:
 
 
 def parse_arrival(value: Any) -> int | None:
-    """Return microseconds since 1970 of when the edge says it took a request; None if no table could hold that."""
+    """Return microseconds since 1970 of when the edge says it took a request; None if that cannot be: EARLIEST_ARRIVAL, LATEST_ARRIVAL."""
     micros = parse_time(value)
-    return micros if micros is not None and 0 <= micros <= LATEST_ARRIVAL else None
+    return micros if micros is not None and EARLIEST_ARRIVAL <= micros <= LATEST_ARRIVAL else None
 
 
 def event_time(timestamp: Any, offset: Any, sent_at: int | None, arrival: int) -> tuple[int, WarningType | None]:

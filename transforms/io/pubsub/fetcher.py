@@ -15,9 +15,9 @@ from google.cloud.pubsub_v1 import SubscriberClient
 from schemas.errors import ConfigError, Unavailable
 from schemas.message import Messages
 from transforms.io.pubsub.url import PubSubAt
+from transforms.io.streams.arrival import NOW, Arrivals, broker_time
 from transforms.io.streams.fetcher import Fetcher, Limits, Read, new_receipt, now_micros
-from transforms.metrics import Lag
-from transforms.parse.timestamps import parse_arrival
+from transforms.metrics import Lag, Metric, count
 from transforms.receipts.completed import completed
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ PULL_SECONDS = 2.0  # a pull waits so long for a message
 PULLS = 3  # side by side: a pull brings what there is, often little
 LEASE_SECONDS = 20  # by which a deadline is extended: what a killed process held comes again after that
 IDS_AT_ONCE = 1_000  # in a request
-NOW_ATTRIBUTE = "now"  # as Kafka's header
 _REFUSED = (NotFound, PermissionDenied, Unauthenticated)
 
 
@@ -88,6 +87,7 @@ class PubSubFetcher(Fetcher[list[Lease]]):
         self._queue: deque[_Pulled] = deque()
         self._calls = ThreadPoolExecutor(4, thread_name_prefix="pubsub")
         self._problem = ""
+        self._arrivals = Arrivals(split.at.where)
         super().__init__(f"{split.at.where} split {split.number}", completed(split.sink), split.limits)
         self._threads += [self._start("pull", self._pull_always) for _ in range(PULLS)]
         self._threads.append(self._start("lease", self._lease_always))
@@ -98,8 +98,8 @@ class PubSubFetcher(Fetcher[list[Lease]]):
         queue, limits = self._queue, self._limits
         if not queue:
             return None
-        count, size = sum(len(pulled.payloads) for pulled in list(queue)), sum(pulled.bytes for pulled in list(queue))
-        if count < limits.messages and size < limits.bytes and monotonic() - queue[0].since < limits.linger:
+        held, size = sum(len(pulled.payloads) for pulled in list(queue)), sum(pulled.bytes for pulled in list(queue))
+        if held < limits.messages and size < limits.bytes and monotonic() - queue[0].since < limits.linger:
             return None
         taken: list[_Pulled] = []
         payloads: list[bytes] = []
@@ -130,14 +130,19 @@ class PubSubFetcher(Fetcher[list[Lease]]):
                 self._stop.wait(1.0)
                 continue
             if received := type(response).pb(response).received_messages:
-                self._queue.append(self._pulled(received))
+                self._take(received)
 
-    def _pulled(self, received: Sequence[Any]) -> _Pulled:
-        now = now_micros()
+    def _take(self, received: Sequence[Any]) -> None:
+        """Take in what a pull brought; of messages without data, which say nothing, just the acknowledgement is left to do."""
+        now, messages = now_micros(), [one.message for one in received if one.message.data]
         lease = Lease([one.ack_id for one in received], monotonic() + self._deadline)
-        messages = [one.message for one in received]
+        count(Metric.MESSAGES_EMPTY, len(received) - len(messages))
+        if not messages:
+            self._acknowledge([(0, [lease])])
+            return
         places = [number_of(message.message_id) for message in messages]
-        return _Pulled(lease, [message.data for message in messages], places, [arrival_of(message, now) for message in messages])
+        arrivals = [arrival_of(message, now, self._arrivals) for message in messages]
+        self._queue.append(_Pulled(lease, [message.data for message in messages], places, arrivals))
 
     def _is_full(self) -> bool:
         """Return whether there is no use in pulling more."""
@@ -212,13 +217,11 @@ def number_of(name: str) -> int:
     return int(name) if name.isdigit() and len(name) < 20 else int.from_bytes(sha1(name.encode()).digest()[:8])
 
 
-def arrival_of(message: Any, now: int) -> int:
-    """Return when the edge took a message, else when it was published; microseconds since 1970."""
-    stamped = message.attributes.get(NOW_ATTRIBUTE)
-    if stamped and (arrival := parse_arrival(stamped)) is not None:
-        return arrival
-    published = message.publish_time
-    return published.seconds * 1_000_000 + published.nanos // 1_000 or now
+def arrival_of(message: Any, now: int, arrivals: Arrivals) -> int:
+    """Return when the edge took a message, else when it was published; microseconds since 1970, 0 if nobody knows."""
+    published = broker_time(message.publish_time.seconds * 1_000_000 + message.publish_time.nanos // 1_000, now)
+    stamp = message.attributes.get(NOW)
+    return arrivals.of(stamp, published) if stamp else published
 
 
 def deadline_of(client: SubscriberClient, at: PubSubAt) -> int:

@@ -9,10 +9,11 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas.message import Messages
-from transforms.io.pubsub.fetcher import NOW_ATTRIBUTE, number_of
+from transforms.io.pubsub.fetcher import number_of
 from transforms.io.pubsub.url import PubSubAt
+from transforms.io.streams.arrival import NOW, Arrivals, broker_time
 from transforms.io.streams.fetcher import new_receipt, now_micros
-from transforms.parse.timestamps import parse_arrival
+from transforms.metrics import Metric, count
 
 
 @dataclass
@@ -50,11 +51,15 @@ class _GatherFn(beam.DoFn):
     def __init__(self, source: str, messages: int) -> None:
         self._source = source
         self._messages = messages
+        self._arrivals = Arrivals(source)
 
     def start_bundle(self) -> None:
         self._held: list[Any] = []
 
     def process(self, message: Any) -> Iterator[Messages]:
+        if not message.data:  # says nothing: Dataflow acknowledges it
+            count(Metric.MESSAGES_EMPTY, 1)
+            return
         self._held.append(message)
         if len(self._held) >= self._messages:
             yield self._take()
@@ -67,15 +72,13 @@ class _GatherFn(beam.DoFn):
         held, self._held = self._held, []
         now = now_micros()
         places = [number_of(message.message_id) for message in held]
-        return Messages(
-            new_receipt(), self._source, [message.data for message in held], places, now, [_arrival(message, now) for message in held]
-        )
+        arrivals = [_arrival(message, now, self._arrivals) for message in held]
+        return Messages(new_receipt(), self._source, [message.data for message in held], places, now, arrivals)
 
 
-def _arrival(message: Any, now: int) -> int:
-    """Return when the edge took a message, else when it was published; microseconds since 1970."""
-    stamped = (message.attributes or {}).get(NOW_ATTRIBUTE)
-    if stamped and (arrival := parse_arrival(stamped)) is not None:
-        return arrival
-    published = message.publish_time
-    return now if published is None else int(published.timestamp() * 1e6)
+def _arrival(message: Any, now: int, arrivals: Arrivals) -> int:
+    """Return when the edge took a message, else when it was published; microseconds since 1970, 0 if nobody knows."""
+    time = message.publish_time
+    published = 0 if time is None else broker_time(int(time.timestamp() * 1e6), now)
+    stamp = (message.attributes or {}).get(NOW)
+    return arrivals.of(stamp, published) if stamp else published

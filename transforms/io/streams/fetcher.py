@@ -22,6 +22,7 @@ TEND_SECONDS = 0.05  # between two looks at what is complete
 ASK_SECONDS = 1.0  # between two looks at the table, for receipts that another process completes
 ASK_AGE_SECONDS = 2.0  # of a receipt: younger ones are left for this process
 LAG_SECONDS = 2.0  # between two looks at how far the broker is ahead
+CLOSE_SECONDS = 10.0  # for a thread to end: one that waits for ClickHouse is left alone
 
 What = TypeVar("What")
 
@@ -90,7 +91,12 @@ class Fetcher(ABC, Generic[What]):
         self._failure: BaseException | None = None
         self._stop = threading.Event()
         self._reading = True
-        self._threads = [self._start("acknowledge", self._tend_always)]
+        # Each waits for somebody else: the first for the broker, if at all, the second for ClickHouse, the third for the broker's figures.
+        self._threads = [
+            self._start("acknowledge", self._tend_always),
+            self._start("ask", self._ask_always),
+            self._start("measure", self._measure_always),
+        ]
 
     # What a reader uses.
 
@@ -135,13 +141,12 @@ class Fetcher(ABC, Generic[What]):
         self.stop_reading()
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(CLOSE_SECONDS)
         with self._lock:
             if self._failure is None:
                 self._tend()
                 self._give_back([what for _, what in self._in_flight.drop_after(0)])
             self._disconnect()
-            lags.pop(self.name, None)
 
     # What a broker's fetcher adds.
 
@@ -173,7 +178,7 @@ class Fetcher(ABC, Generic[What]):
         """Do what has to be done now and then."""
         self._settle(self._completed.told([receipt for receipt, _ in self._in_flight.all()]))
 
-    # The thread.
+    # The threads.
 
     def _start(self, name: str, work: Callable[[], None]) -> threading.Thread:
         def guarded() -> None:
@@ -187,18 +192,21 @@ class Fetcher(ABC, Generic[What]):
         return thread
 
     def _tend_always(self) -> None:
-        asked = measured = 0.0
         while not self._stop.wait(TEND_SECONDS):
             self._tend()
+
+    def _ask_always(self) -> None:
+        while not self._stop.wait(ASK_SECONDS):
             now = monotonic()
-            if now - asked > ASK_SECONDS:
-                asked = now
-                self._settle(self._completed.stored(self._in_flight.older_than(now - ASK_AGE_SECONDS)))
-                if late := self._in_flight.older_than(now - self._limits.timeout):
-                    self._expire(late)
-            if now - measured > LAG_SECONDS:
-                measured = now
-                lags[self.name] = self._lag()
+            self._settle(self._completed.stored(self._in_flight.older_than(now - ASK_AGE_SECONDS)))
+            if late := self._in_flight.older_than(now - self._limits.timeout):
+                self._expire(late)
+
+    def _measure_always(self) -> None:
+        pause = 0.0
+        while not self._stop.wait(pause):
+            lags[self.name] = self._lag()
+            pause = LAG_SECONDS
 
     def _settle(self, receipts: Sequence[int]) -> None:
         if receipts:

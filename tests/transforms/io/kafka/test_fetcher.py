@@ -73,7 +73,7 @@ def topic(kafka: Kafka) -> str:
 
 @pytest.fixture
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NEW_PARTITIONS_SECONDS", 0.2)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.2)
 
 
 def numbered(first: int, last: int) -> list[bytes]:
@@ -86,7 +86,7 @@ def test_messages_come_with_their_places_and_times(kafka: Kafka, topic: str, sin
     job = Job(kafka, topic, sink)
     (first,) = job.read(4)
     assert (first.payloads, first.offsets, first.start, first.end) == ([b"0", b"1", b"2", b"edge"], [0, 1, 2, 3], 0, 4)
-    assert first.source == f"kafka://{CLUSTER}/{topic}/0"
+    assert first.source == f"kafka://{CLUSTER}/{topic}/{kafka.topic_id(topic)}/0"
     assert first.arrivals == [1_795_000_000_123_000] * 3 + [1_793_534_400_000_000]
     job.fetcher.close()
 
