@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CODE := schemas transforms pipelines runners
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-stream test test-attack test-faults soak servers check format bench bench-servers lock clean
+.PHONY: help install demo demo-stream test test-attack test-faults chaos soak servers check format bench bench-servers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-attack: install servers ## all attacks on the promises (docs/guarantees.md)
 
 test-faults: install servers ## streams killed at random and in each state, ClickHouse in trouble, and the table of what was lost: nothing
 	$(BIN)/python -W ignore -m tests.faults $(FAULTS_ARGS)
+
+chaos: install servers ## work and faults at random, and an oracle that knows what must come of it: SEED= SECONDS= SINK=server or embedded
+	$(BIN)/python -W ignore -m tests.attack.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SINK),--sink $(SINK))
 
 soak: install servers ## ten minutes of a stream at a steady rate: memory and latency
 	SOAK_SECONDS=600 $(BIN)/python -m pytest -s tests/faults/test_soak.py
