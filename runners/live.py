@@ -5,12 +5,13 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, time
 from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from runners.status import Status
 from transforms.metrics import Metric
@@ -18,6 +19,7 @@ from transforms.metrics import Metric
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 60.0
 WINDOW = 10  # samples that a rate is the mean of
+OLD_SECONDS = 10.0  # a lag that was measured longer ago is shown with its age
 
 
 class Watched(Protocol):
@@ -26,10 +28,13 @@ class Watched(Protocol):
     status: Status
     restarts: int
     waiting: float
-    breaker: str
 
     def totals(self) -> dict[str, int]:
         """Return all counters."""
+
+    @property
+    def reason(self) -> str:
+        """Why no events are brought to their end now; nothing while they are."""
 
 
 class Rates:
@@ -87,24 +92,30 @@ def _done(totals: dict[str, int]) -> int:
 
 def line(watched: Watched, received: float, done: float) -> str:
     """Return one line about a job."""
-    status, lag = watched.status, watched.status.lag
-    behind = f"{lag.messages:,} messages" if lag.messages >= 0 else "unknown messages"
+    status = watched.status
     return (
-        f"sluice: {status.state}: {received:,.0f} events/s in, {done:,.0f}/s out, lag {behind} and {lag.seconds:.1f} s,"
-        f" {lag.receipts} receipts in flight, {watched.restarts} restarts{f'; {watched.breaker}' if watched.breaker else ''}"
+        f"sluice: {status.state}: {received:,.0f} events/s in, {done:,.0f}/s out, lag {behind(status, time())},"
+        f" {status.lag.receipts} receipts in flight, {watched.restarts} restarts{f'; {watched.reason}' if watched.reason else ''}"
     )
 
 
+def behind(status: Status, now: float) -> str:
+    """Return how far a job is behind, and, if that was measured a while ago, how long ago."""
+    lag, age = status.lag, now - min(status.measured.values(), default=now)
+    known = f"{lag.messages:,}" if lag.messages >= 0 else "unknown"
+    return f"{known} messages and {lag.seconds:.1f} s{f' ({age:.0f} s ago)' if age > OLD_SECONDS else ''}"
+
+
 def _table(watched: Watched, received: float, done: float) -> Table:
-    status, lag, totals = watched.status, watched.status.lag, watched.totals()
+    status, totals = watched.status, watched.totals()
     table = Table(show_header=False, title=f"sluice ingest, {status.state}")
-    if watched.breaker:
-        table.add_row("", f"[red]{watched.breaker}[/red]")
+    if watched.reason:
+        table.add_row("", Text(watched.reason, style="red"))
     if watched.waiting:
         table.add_row("next start", f"in {watched.waiting:.0f} s")
     table.add_row("events/s in, out", f"{received:,.0f}, {done:,.0f}")
-    table.add_row("lag", f"{lag.messages:,} messages, {lag.seconds:.1f} s" if lag.messages >= 0 else f"{lag.seconds:.1f} s")
-    table.add_row("receipts in flight", f"{lag.receipts}")
+    table.add_row("lag", behind(status, time()))
+    table.add_row("receipts in flight", f"{status.lag.receipts}")
     for name in ("stored", "duplicated", "limited", "rejected"):
         table.add_row(name, f"{totals.get(f'events_{name}', 0):,}")
     table.add_row("slowest step", slowest(status))

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from runners import supervisor as module
 from runners.health import serve
-from runners.live import Rates, line, show, slowest
+from runners.live import Rates, behind, line, show, slowest
 from runners.status import Status, encode
 from runners.supervisor import DEFAULT, Supervisor, Timeouts
 from transforms.metrics import Lag, Metric
@@ -250,6 +250,13 @@ def test_a_line_says_rates_lag_and_restarts() -> None:
     assert (
         line(Watched(), 10.0, 8.0) == "sluice: running: 10 events/s in, 8/s out, lag 5 messages and 1.5 s, 2 receipts in flight, 2 restarts"
     )
+
+
+def test_a_lag_that_was_measured_long_ago_is_shown_with_its_age() -> None:
+    status = Status("starting", lags={"a": Lag(5, 1.0, 1)}, measured={"a": 1_000.0})
+    assert behind(status, 1_009.0) == "5 messages and 1.0 s"
+    assert behind(status, 1_040.0) == "5 messages and 1.0 s (40 s ago)"
+    assert behind(Status("starting"), 1_000.0) == "unknown messages and 0.0 s"
 
 
 def test_lags_add_up_and_an_unknown_one_is_unknown() -> None:
