@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from schemas.errors import SluiceError
 from schemas.identity import BUCKETS
 from schemas.limits import WINDOW_DAYS
+from transforms.io.clickhouse.frontier import moment
+from transforms.sink.verify import Client, put_back, verify
 
 # Jobs read what others have stored each half minute: between the inserts of two rows of a double lie so many seconds at most.
 OVERLAP = 600
@@ -24,16 +26,7 @@ _COLUMNS = f"team_id, uuid, _timestamp, {_IDENTITY}"
 _PENDING = "doubles FINAL WHERE removed_at = 0"
 # The first condition is what an index of `events` and of `event_ids` knows of.
 _IS_PENDING = f"inserted_at IN (SELECT inserted_at FROM {_PENDING}) AND ({_IDENTITY}) IN (SELECT {_IDENTITY} FROM {_PENDING})"
-
-
-class Client(Protocol):
-    """What is used of a ClickHouse client; see transforms/io/clickhouse."""
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return a query's rows."""
-
-    def command(self, sql: str) -> None:
-        """Run a statement."""
+_IS_KEPT = f"inserted_at IN (SELECT kept.1 FROM {_PENDING}) AND ({_IDENTITY}) IN (SELECT kept FROM {_PENDING})"
 
 
 class Summary(msgspec.Struct):
@@ -44,6 +37,7 @@ class Summary(msgspec.Struct):
         rows: of `event_ids` or `unchecked_ids` that were looked at.
         found: doubles.
         removed: rows of `events` that were deleted; the table may have merged some away by itself.
+        put_back: rows that `event_ids` or `unchecked_ids` lacked.
         causes: doubles by cause; of a full dry run only those of which a row is new.
         alarms: what endangers the promise of unique ids, and what to do about it.
         dry_run: whether nothing was changed.
@@ -53,6 +47,7 @@ class Summary(msgspec.Struct):
     rows: int = 0
     found: int = 0
     removed: int = 0
+    put_back: int = 0
     causes: dict[str, int] = {}
     alarms: list[str] = []
     seconds: float = 0.0
@@ -76,9 +71,11 @@ def compact(client: Client, full: bool = False, dry_run: bool = False, progress:
         Unavailable: the server does not answer.
     """
     began = monotonic()
-    started, last_full = client.rows(_CLOCKS)[0]
+    started, last_full = moment(client).now, client.rows(_LAST_FULL)[0][0]
     summary = Summary(full=full or started - last_full >= FULL_EVERY * SECOND, dry_run=dry_run)
     days = _days(client, last_full) if summary.full else []
+    if not dry_run:
+        started = min(started, _verify(client, days, summary))
     if days:
         _look_at(client, days, summary, progress)
     else:
@@ -86,15 +83,26 @@ def compact(client: Client, full: bool = False, dry_run: bool = False, progress:
     summary.causes = _causes(client)
     summary.found = max(summary.found, sum(summary.causes.values()))
     if not dry_run:
-        summary.alarms = _distant(client, summary.found) + _late(started, last_full, summary.found)
+        summary.alarms += _distant(client, summary.found) + _late(started, last_full, summary.found)
         _remove(client, summary)
-        summary.alarms += _unlisted(client, days, started)
         _finish(client, started, summary)
     summary.seconds = round(monotonic() - began, 3)
     return summary
 
 
-_CLOCKS = "SELECT toUnixTimestamp64Micro(now64(6)), toUnixTimestamp64Micro(maxIf(started_at, full)) FROM compactions"
+_LAST_FULL = "SELECT toUnixTimestamp64Micro(maxIf(started_at, full)) FROM compactions"
+
+
+def _verify(client: Client, days: list[str], summary: Summary) -> int:
+    """List what `events` has and its views' tables lack, take out of them what it has not, and return up to when they agree."""
+    done = verify(client, days)
+    summary.put_back = done.event_ids + done.unchecked_ids
+    if done.lost:
+        summary.alarms = [
+            f"{done.lost} ids were listed that events has no row of. They are taken out, and can be ingested again:"
+            " see lost_ids, and `sluice audit`"
+        ]
+    return done.verified
 
 
 # Looking.
@@ -195,6 +203,7 @@ def _remove(client: Client, summary: Summary) -> None:
         client.command(f"INSERT INTO doubles ({_COLUMNS}, kept, cause) SELECT {_COLUMNS}, kept, cause FROM ({_JUDGED})")
     if not _one(client, f"SELECT count() FROM {_PENDING}"):
         return
+    put_back(client, "event_ids", _IS_KEPT)
     _check_kept(client)
     summary.removed = _one(client, f"SELECT count() FROM events WHERE {_IS_PENDING}")
     recorded = _one(client, "SELECT toUnixTimestamp64Micro(now64(6))")
@@ -218,8 +227,9 @@ def _delete(client: Client, table: str) -> None:
 def _check_kept(client: Client) -> None:
     """Raise if deleting would leave no row of an id."""
     there = f"({_IDENTITY}) IN (SELECT {_IDENTITY} FROM events WHERE {_IS_PENDING})"
-    kept = f"inserted_at IN (SELECT kept.1 FROM {_PENDING}) AND ({_IDENTITY}) IN (SELECT kept FROM {_PENDING})"
-    if lost := _one(client, f"SELECT count() FROM {_PENDING} AND {there} AND kept NOT IN (SELECT {_IDENTITY} FROM events WHERE {kept})"):
+    if lost := _one(
+        client, f"SELECT count() FROM {_PENDING} AND {there} AND kept NOT IN (SELECT {_IDENTITY} FROM events WHERE {_IS_KEPT})"
+    ):
         raise SluiceError(
             f"{lost} rows of events are doubles of rows that event_ids has and events has not: nothing was deleted."
             " What is deleted from events by hand must be deleted from event_ids and unchecked_ids too (docs/compact.md)"
@@ -234,19 +244,6 @@ def _mark_removed(client: Client) -> None:
 
 
 # Ending.
-
-
-def _unlisted(client: Client, days: list[str], started: int) -> list[str]:
-    """Return an alarm if `event_ids` has fewer rows of a day of arrival than `events`."""
-    if not days:
-        return []
-    where = f"WHERE toDate(_timestamp) IN ({', '.join(days)}) AND inserted_at < fromUnixTimestamp64Micro({started - MARGIN * SECOND})"
-    count = f"SELECT toDate(_timestamp) AS day, count() AS rows FROM {{}} {where} GROUP BY day"
-    lacking = client.rows(
-        f"SELECT toString(day), stored.rows - ids.rows FROM ({count.format('events')}) AS stored"
-        f" LEFT JOIN ({count.format('event_ids')}) AS ids USING (day) WHERE stored.rows > ids.rows ORDER BY day SETTINGS join_use_nulls = 0"
-    )
-    return [f"event_ids lacks {rows} rows of events that arrived on {day}: put them back as docs/compact.md says" for day, rows in lacking]
 
 
 def _late(started: int, last_full: int, found: int) -> list[str]:

@@ -4,6 +4,8 @@ from pipelines.doctor.finding import Finding, Level, graded, span
 from transforms.breaker.window import TOKEN
 from transforms.io.clickhouse import Client
 from transforms.io.clickhouse.statements import literal
+from transforms.sink.verify import IDENTITY, missing
+from transforms.sink.verify import lost as lost_ids
 
 WINDOW_DAYS = 8
 AHEAD_SECONDS = 300
@@ -17,18 +19,31 @@ SETTLED = "inserted_at < now() - INTERVAL 1 MINUTE"  # what is inserted now is i
 
 
 def check_window(client: Client) -> Finding:
-    """Return whether each event of the last days of arrival has its id in `event_ids`, where duplicates are found."""
+    """Return whether each event of the last days has its id in `event_ids`, where duplicates are found, and each id its event."""
     counted = (
-        f"SELECT toDate(_timestamp) AS day, count() FROM {{}} WHERE _timestamp >= today() - {WINDOW_DAYS - 1} AND {SETTLED} GROUP BY day"
+        f"SELECT toString(toDate(_timestamp)) AS day, count(), groupBitXor(cityHash64({IDENTITY})) FROM {{}}"
+        f" WHERE _timestamp >= today() - {WINDOW_DAYS - 1} AND {SETTLED} GROUP BY day"
     )
-    rows = dict(client.rows(counted.format("events")))
-    ids = dict(client.rows(counted.format("event_ids")))
-    missing = {day: count - ids.get(day, 0) for day, count in rows.items() if ids.get(day, 0) < count}
-    if not missing:
-        return Finding("window", Level.OK, f"every event of the last {WINDOW_DAYS} days of arrival has its id ({sum(rows.values()):,})")
-    what = f"ids are missing in event_ids: {', '.join(f'{count:,} of {day}' for day, count in sorted(missing.items()))}"
-    todo = "events of these ids that come again are stored twice: INSERT INTO event_ids from events what is missing, then `sluice compact`"
-    return Finding("window", Level.FAILURE, what, todo)
+    rows, ids = (sorted(client.rows(counted.format(table))) for table in ("events", "event_ids"))
+    lacking, lost = {}, {}
+    for day in sorted({day for day, _, _ in set(rows) ^ set(ids)}):
+        where = f"toDate(_timestamp) = {literal(day)} AND {SETTLED}"
+        lacking[day] = _count(client, f"SELECT count() {missing('event_ids', where)}")
+        lost[day] = _count(client, f"SELECT count() FROM ({lost_ids(where)})")
+    found = [f"ids are missing in event_ids: {_by_day(lacking)}"] if any(lacking.values()) else []
+    found += [f"ids are listed of events that are gone, and cannot be ingested again: {_by_day(lost)}"] if any(lost.values()) else []
+    if not found:
+        total = sum(count for _, count, _ in rows)
+        return Finding("window", Level.OK, f"every event of the last {WINDOW_DAYS} days of arrival has its id ({total:,})")
+    return Finding("window", Level.FAILURE, "; ".join(found), "run `sluice compact --full`: it takes `events` for the truth")
+
+
+def _by_day(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} of {day}" for day, count in counts.items() if count)
+
+
+def _count(client: Client, sql: str) -> int:
+    return int(client.rows(sql)[0][0])
 
 
 def check_arrivals(client: Client) -> Finding:

@@ -22,6 +22,9 @@ apt_install() {
 # Nothing of ours needs the service that the package sets up: tests start servers of their own.
 command -v clickhouse-server >/dev/null || [ -x /usr/sbin/clickhouse-server ] || apt_install clickhouse-server
 
+# Kills the engine at a chosen system call: tests/attack/deaths.py.
+command -v strace >/dev/null || apt_install strace
+
 kafka="$cache/kafka-4.1.2"
 if [ ! -d "$kafka" ]; then
   command -v java >/dev/null || apt_install openjdk-17-jre-headless

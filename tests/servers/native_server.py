@@ -5,6 +5,7 @@ and started again, behind as much of the protocol as the driver needs. What the 
 materialized views, error codes and messages. What surrounds it is not: draw no conclusions from it about
 
 - concurrency: one statement runs at a time;
+- `system.processes`: of what waits, it shows the inserts that a fault holds;
 - inserts: all blocks are collected and inserted together when the last one has come (a real server begins with the first);
 - anything about compression, progress, profiles, logs, external tables, cancelling: there is none;
 - users: there is one, who may do all.
@@ -23,6 +24,7 @@ import struct
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,6 +94,7 @@ class Engine:
     def __init__(self, directory: Path) -> None:
         self._session = Session(str(directory))
         self._lock = threading.Lock()
+        self._held: dict[str, tuple[str, float]] = {}
         self.version = [int(part) for part in self._run("SELECT version()", "TSV").decode().split(".")[:3]]
 
     def close(self) -> None:
@@ -111,8 +114,26 @@ class Engine:
                 for name in known:
                     self._run(f"SET {name} = DEFAULT")
 
+    @contextmanager
+    def held(self, query: str, sql: str) -> Iterator[None]:
+        """Show an insert in `system.processes`, as a real server does from the moment that it has the statement."""
+        self._held[query] = (sql, time.monotonic())
+        try:
+            yield
+        finally:
+            del self._held[query]
+
+    def _processes(self) -> str:
+        columns = "query_id, query, query_kind, elapsed"
+        rows = [f"SELECT {columns} FROM system.processes"]
+        for query, (sql, since) in list(self._held.items()):
+            text = sql.replace("\\", "\\\\").replace("'", "\\'")
+            rows.append(f"SELECT '{query}', '{text}', 'Insert', toFloat64({time.monotonic() - since})")
+        return f"({' UNION ALL '.join(rows)})" if len(rows) > 1 else "system.processes"
+
     def select(self, sql: str) -> list[bytes]:
         """Return the blocks of a result, the first one without rows."""
+        sql = sql.replace("system.processes", self._processes())
         native = self._run(sql)
         if native:
             blocks = _blocks(native)
@@ -228,6 +249,7 @@ class _Query:
     settings: dict[str, str]
     compressed: bool
     sql: str
+    id: str
 
 
 class _Connection:
@@ -272,14 +294,14 @@ class _Connection:
 
     def _read_query(self) -> _Query:
         reader = self._reader
-        read_binary_str(reader)  # id
+        query_id = read_binary_str(reader)
         self._skip_client_info()
         settings = {}
         while name := read_binary_str(reader):
             read_binary_uint8(reader)  # flags
             settings[name] = read_binary_str(reader)
         read_varint(reader)  # stage
-        query = _Query(settings, bool(read_varint(reader)), read_binary_str(reader))
+        query = _Query(settings, bool(read_varint(reader)), read_binary_str(reader), query_id)
         self._read_data()  # the end of external tables
         return query
 
@@ -330,7 +352,8 @@ class _Connection:
                 break
             native += raw
         if native:
-            self._hold_or_refuse(table)
+            with self._engine.held(query.id, query.sql):
+                self._hold_or_refuse(table)
             with self._engine.statement(self._database, query.settings):
                 self._engine.insert(table, columns, bytes(native))
 

@@ -112,6 +112,17 @@ class Server(ABC):
             self._process.wait()
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        """Return the process's id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether it was started, and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def pause(self) -> None:
         """Stop the process from running; its connections stay open."""
         assert self._process is not None

@@ -23,6 +23,7 @@ from transforms.one_process import Keyed
 from transforms.process import once_a_process
 from transforms.sink.debounce import Debounce
 from transforms.sink.event_ids import EventIds
+from transforms.sink.stored import StoredEvents
 from transforms.sink.writer import Writer
 
 
@@ -68,7 +69,13 @@ class StoreUnique(beam.PTransform):
 @once_a_process()
 def _filter(sink: str, run: str, shards: int, log: bool) -> DuplicateFilter:
     """Return the process's filter of a job: DoFn instances come and go."""
-    return DuplicateFilter(shards, EventIds(shared(sink), UUID(run)), log)
+    return DuplicateFilter(shards, EventIds(shared(sink), UUID(run), _tables(sink).verify_if_due), log)
+
+
+@once_a_process()
+def _tables(sink: str) -> StoredEvents:
+    """Return what the process inserts by."""
+    return StoredEvents(shared(sink))
 
 
 @once_a_process()
@@ -92,10 +99,11 @@ class _StoreUniqueFn(beam.DoFn):
     def setup(self) -> None:
         self._filter = _filter(*self._filter_options)
         self._debounce = _debounce(self._sink, self._run)
-        self._writer = Writer(shared(self._sink), *self._block_size)
+        self._writer = Writer(_tables(self._sink), *self._block_size)
 
     def start_bundle(self) -> None:
         self._writer.discard()
+        self._filter.evict(self)  # of a bundle that failed
 
     def process(
         self,
@@ -113,7 +121,7 @@ class _StoreUniqueFn(beam.DoFn):
         shard, batch = element
         logs = (log_0, log_1, log_2, log_3, log_4, log_5, log_6, log_7)
         with timed("StoreUnique"):
-            verdicts = self._filter.judge(shard, batch.events, batch.keys, _clock(self._sink).now(), head, logs)
+            verdicts = self._filter.judge(shard, batch.events, batch.keys, _clock(self._sink).now(), head, logs, self)
             reports = self._writer.add(self._without_repeated_warnings(batch), verdicts)
         yield from _counted(reports)
         if self._filter.is_crowded():
@@ -135,7 +143,7 @@ class _StoreUniqueFn(beam.DoFn):
     def _settle(self) -> list[Report]:
         with timed("Insert"):
             reports = _counted(self._writer.settle())
-        self._filter.evict()
+        self._filter.evict(self)
         return reports
 
 

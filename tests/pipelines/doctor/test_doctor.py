@@ -160,6 +160,9 @@ def test_ids_that_are_missing_in_the_window(client: Client) -> None:
     finding = tables.check_window(client)
     assert finding.level == Level.FAILURE
     assert finding.what == f"ids are missing in event_ids: 1 of {(NOW - 3 * DAY).date()}"
+    client.command("ALTER TABLE events DELETE WHERE _offset IN (2, 3) SETTINGS mutations_sync = 1")
+    gone = f"ids are listed of events that are gone, and cannot be ingested again: 2 of {(NOW - 3 * DAY).date()}"
+    assert tables.check_window(client).what == gone
 
 
 def test_events_from_the_future(client: Client) -> None:

@@ -35,6 +35,7 @@ class FakeTable:
         self.loads: list[tuple[int, ...]] = []
         self.asked: list[set[int]] = []
         self.others = False
+        self.frontier = 2**62  # none is behind the clock
         self.alone = False
 
     def store(self, events: Sequence[Event], now: int = 0) -> None:
@@ -55,6 +56,9 @@ class FakeTable:
         self.asked.append(set(receipts))
         return {delivery for _, _, delivery in self.rows if delivery[0] in receipts}
 
+    def final(self) -> int:
+        return self.frontier
+
     def others_since(self, since: int) -> bool:
         return self.others
 
@@ -71,8 +75,8 @@ class Shard:
     def restart(self) -> None:
         self.filter = DuplicateFilter(1, self.table, self.log)
 
-    def judge(self, events: Sequence[Event], store: bool = True) -> Verdicts:
-        verdicts = self.filter.judge(0, events, keys_of(events), self.now, self.state.head, self.state.logs)
+    def judge(self, events: Sequence[Event], store: bool = True, owner: object = None) -> Verdicts:
+        verdicts = self.filter.judge(0, events, keys_of(events), self.now, self.state.head, self.state.logs, owner)
         if self.table is not None and store:
             self.table.store([events[place] for place in verdicts.new], self.now)
         return verdicts
@@ -205,6 +209,82 @@ def test_a_clock_that_goes_back_looks_again_and_goes_on() -> None:
     table.store([event(5)], now=shard.now)
     shard.now = 9 * REFRESH
     assert shard.judge([event(5)]).duplicate == [0]
+
+
+def test_what_a_worker_learned_of_another_job_outlives_it() -> None:
+    """It is in the runner's state, long after it was stored, and without being read again."""
+    table = FakeTable()
+    table.others = True
+    shard = Shard(table=table)
+    shard.judge([event(1)])
+    table.store([event(5)], now=1)
+    for minute in range(1, 40):
+        shard.now = minute * 60_000_000
+        shard.judge([event(1000 + minute)])
+    shard.restart()
+    assert shard.judge([event(5)]).duplicate == [0]
+
+
+def test_an_insert_that_hangs_for_an_hour_is_known_when_it_is_done() -> None:
+    """Its rows have the time of its start, and the frontier stands still meanwhile."""
+    table = FakeTable()
+    table.others = True
+    shard = Shard(table=table)
+    began = table.frontier = 10 * REFRESH
+    for minute in range(60):
+        shard.now = began + minute * 60_000_000
+        shard.judge([event(1000 + minute)])
+    table.store([event(5)], now=began)
+    table.frontier = 2**62
+    shard.now += REFRESH
+    assert shard.judge([event(5)]).duplicate == [0]
+
+
+def test_days_are_not_forgotten_while_events_of_them_are_not_stored() -> None:
+    """One thread's bundle ends while another's, with events of more days than an index keeps, is at work."""
+    shard = Shard(log=False, table=FakeTable())
+    mine, other = Owner(), Owner()
+    for day in range(100, 400, 10):
+        assert shard.judge([event(day, day=day)], store=False, owner=mine).new == [0]
+    shard.judge([event(1, day=500)], owner=other)
+    shard.filter.evict(other)
+    assert all(shard.judge([event(day, day=day)], store=False, owner=mine).duplicate == [0] for day in range(100, 400, 10))
+    shard.filter.evict(mine)
+    (index,) = shard.filter.indexes.values()
+    assert len(index.days) <= 64
+
+
+class Owner:
+    """A bundle."""
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_two_jobs_with_logs_store_each_id_once_however_they_are_restarted(data: st.DataObject) -> None:
+    """Each looks at what the other has stored before it judges; workers restart, state goes back to older copies, days are evicted."""
+    table = FakeTable()
+    table.others = True
+    jobs = [Shard(table=table), Shard(table=table)]
+    copies = [job.state.copy() for job in jobs]
+    now = 0
+    for _ in range(data.draw(st.integers(1, 25))):
+        now += data.draw(st.sampled_from([REFRESH, 60_000_000, 20 * 60_000_000, 3 * 3600_000_000]))
+        which = data.draw(st.integers(0, 1))
+        job, job.now = jobs[which], now
+        match data.draw(st.integers(0, 5)):
+            case 0:
+                job.restart()
+            case 1:
+                job.state = copies[which].copy()
+            case 2:
+                copies[which] = job.state.copy()
+            case 3:
+                job.filter.evict()
+        days = data.draw(st.lists(st.sampled_from([100, 101, 107, 109, 130]), min_size=1, max_size=4))
+        job.judge([event(data.draw(st.integers(0, 5)), day=day) for day in days])
+    stored = sorted((key, day) for day, key, _ in table.rows)
+    for (key, day), (next_key, next_day) in itertools.pairwise(stored):
+        assert key != next_key or next_day - day > 7, "an id was stored twice within its window"
 
 
 def test_days_before_the_ring_are_read_back_from_the_table() -> None:

@@ -19,6 +19,7 @@ All statements run with `session_timezone = 'UTC'`, so that SQL means the same o
 """
 
 import threading
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -61,17 +62,20 @@ class Client(Protocol):
             QueryError: also for `INSERT ... VALUES`: use `insert`.
         """
 
-    def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
+    def insert(self, table: str, rows: pa.Table, token: str = "", left: Callable[[pa.Table], pa.Table] | None = None) -> None:
         """Insert all rows as one block, into the columns that they name.
 
         A block that is sent again with its token is stored once, also in the table's materialized views. The client does so by itself when
-        it loses the connection. Two calls without a token are two blocks, even if their rows are the same.
+        it loses the connection, unless there is `left`: ClickHouse notes a token before the rows are there, and may die in between. Two
+        calls without a token are two blocks, even if their rows are the same.
 
         Args:
             table: its name, with or without a database.
             rows: without nulls. binary(16) becomes a UUID where the column is one, most significant byte first; int8 an Enum8 by number;
                 uint32 a DateTime in seconds.
             token: what a repeated insert is recognised by, in tables with a deduplication window.
+            left: called before the insert is tried again, when no earlier attempt is at work any more: which of the rows are still to be
+                inserted. They go by a token of their own.
         """
 
     def formatted(self, sql: str, output_format: str) -> bytes:

@@ -2,20 +2,14 @@
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol
+
+from transforms.io.clickhouse.frontier import Reader, moment
 
 MEASURE_SECONDS = 30.0
 
 
-class Reader(Protocol):
-    """What is used of a ClickHouse client."""
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return a query's rows."""
-
-
 class ServerClock:
-    """Tell ClickHouse's time: asked for now and then, and in between what has passed since.
+    """Tell the time of rows (transforms/io/clickhouse/frontier.py): asked for now and then, and in between what has passed since.
 
     Args:
         client: whose.
@@ -32,6 +26,7 @@ class ServerClock:
         seconds = self._seconds()
         asked = self._asked
         if asked is None or seconds - asked[0] >= MEASURE_SECONDS:
-            ((micros,),) = self._client.rows("SELECT toUnixTimestamp64Micro(now64(6))")
-            asked = self._asked = (self._seconds(), int(micros))
+            now = moment(self._client).now
+            seconds = self._seconds()
+            asked = self._asked = (seconds, now)
         return asked[1] + int((seconds - asked[0]) * 1e6)

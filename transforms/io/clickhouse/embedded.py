@@ -9,9 +9,9 @@ import os
 import re
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pyarrow as pa
 
@@ -21,6 +21,7 @@ from transforms.io.clickhouse import blocks
 from transforms.io.clickhouse.errors import UNKNOWN_FORMAT, QueryError, by_code, code_in, summary
 from transforms.io.clickhouse.native import decode
 from transforms.io.clickhouse.patience import Patience
+from transforms.io.clickhouse.sending import Sending
 from transforms.io.clickhouse.statements import literal, refuse_values
 from transforms.io.clickhouse.url import EmbeddedAt
 
@@ -65,14 +66,11 @@ class EmbeddedClient:
         with outside():
             self._run(sql, "Native", f"statement {summary(sql)!r}")
 
-    def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
+    def insert(self, table: str, rows: pa.Table, token: str = "", left: Callable[[pa.Table], pa.Table] | None = None) -> None:
         """Insert all rows as one block."""
         blocks.refuse_nulls(rows)
-        if rows.num_rows:
-            what = f"insert of {rows.num_rows} rows into {table}"
-            block, select = _block(rows, self._types(table, what) if blocks.may_be_uuids(rows) else {})
-            sql = f"INSERT INTO {table} ({blocks.names(rows)}) SELECT {select} FROM Python(block) SETTINGS {_settings(rows, token)}"
-            self._patience.persist(lambda: self._run(sql, "Native", what, block))
+        sending = Sending(table, rows, token, left)
+        self._patience.persist(lambda: self._send(sending))
 
     def formatted(self, sql: str, output_format: str) -> bytes:
         """Return a query's result in any of ClickHouse's formats."""
@@ -89,6 +87,15 @@ class EmbeddedClient:
             if self._session is not None:
                 self._session.close()
                 self._session = None
+
+    def _send(self, sending: Sending) -> None:
+        if rows := sending.next():
+            table, what = sending.table, sending.what
+            block, select = _block(rows, self._types(table, what) if blocks.may_be_uuids(rows) else {})
+            settings = _settings(rows, sending.token)
+            self._run(
+                f"INSERT INTO {table} ({blocks.names(rows)}) SELECT {select} FROM Python(block) SETTINGS {settings}", "Native", what, block
+            )
 
     def _types(self, table: str, what: str) -> dict[str, str]:
         if (found := self._known_types.get(table)) is None:
@@ -136,7 +143,7 @@ def _block(rows: pa.Table, types: dict[str, str]) -> tuple[pa.Table, str]:
 def _settings(rows: pa.Table, token: str) -> str:
     """Return settings by which the rows are one block, as a token is for one. A second thread would cost as much as it saves."""
     return (
-        f"insert_deduplication_token = {literal(token or uuid4().hex)}, deduplicate_blocks_in_dependent_materialized_views = 1,"
+        f"insert_deduplication_token = {literal(token)}, deduplicate_blocks_in_dependent_materialized_views = 1,"
         f" max_partitions_per_insert_block = 0, max_threads = 1, max_insert_threads = 1,"
         f" min_insert_block_size_rows = {rows.num_rows}, min_insert_block_size_bytes = 0"
     )

@@ -40,9 +40,9 @@ class Driver(clickhouse_driver.Client):
         """Read String as str from now on if `text`, else as bytes."""
         setattr(self.connection.context, _MARK, text)
 
-    def insert(self, table: str, rows: pa.Table, settings: dict[str, Any]) -> None:
+    def insert(self, table: str, rows: pa.Table, settings: dict[str, Any], query_id: str) -> None:
         """Insert a table as one block."""
-        self.execute(f"INSERT INTO {table} ({blocks.names(rows)}) VALUES", (rows,), settings=settings)
+        self.execute(f"INSERT INTO {table} ({blocks.names(rows)}) VALUES", (rows,), settings=settings, query_id=query_id)
 
     def send_data(self, sample_block: Any, data: tuple[pa.Table], types_check: bool = False, columnar: bool = False) -> int:  # noqa: ARG002
         """Send the data of an insert; the driver calls it when the server has told the types of the columns."""

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import pyarrow as pa
 from clickhouse_driver import errors as driver_errors
@@ -17,7 +16,8 @@ from transforms.io.clickhouse import blocks, formats
 from transforms.io.clickhouse.errors import QueryError, by_code, summary, without
 from transforms.io.clickhouse.native import Driver
 from transforms.io.clickhouse.patience import Patience
-from transforms.io.clickhouse.statements import bare, refuse_values
+from transforms.io.clickhouse.sending import Sending
+from transforms.io.clickhouse.statements import bare, literal, refuse_values
 from transforms.io.clickhouse.url import ServerAt
 
 _T = TypeVar("_T")
@@ -79,14 +79,13 @@ class ServerClient:
             self._patience.persist(lambda: self._attempt(driver, what, lambda: self._revive(driver)))
             self._attempt(driver, what, lambda: driver.execute(sql, settings=_settings(driver)))
 
-    def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
+    def insert(self, table: str, rows: pa.Table, token: str = "", left: Callable[[pa.Table], pa.Table] | None = None) -> None:
         """Insert all rows as one block."""
         blocks.refuse_nulls(rows)
         if rows.num_rows:
-            what = f"insert of {rows.num_rows} rows into {table}"
-            own = uuid4().hex
+            sending = Sending(table, rows, token, left)
             with self._driver() as driver:
-                self._patience.persist(lambda: self._attempt(driver, what, lambda: self._send(driver, table, rows, token, own)))
+                self._patience.persist(lambda: self._attempt(driver, sending.what, lambda: self._send(driver, sending, bool(token))))
 
     def formatted(self, sql: str, output_format: str) -> bytes:
         """Return a query's result as text, formatted by the server."""
@@ -105,13 +104,27 @@ class ServerClient:
         with self._driver() as driver:
             return self._patience.persist(lambda: self._attempt(driver, what, lambda: self._query(driver, sql, text)))
 
-    def _send(self, driver: Driver, table: str, rows: pa.Table, token: str, own: str) -> None:
-        """Insert once, recognisable by `token`, or by `own` if there is none and the server can tell."""
+    def _send(self, driver: Driver, sending: Sending, must_recognise: bool) -> None:
+        """Insert once, recognisable by a token, if the server can tell."""
         self._revive(driver)
-        if token and not _is_modern(driver):
+        if must_recognise and not _is_modern(driver):
             version = _version(driver)
             raise ConfigError(f"ClickHouse {version} at {self._target.address}: cannot recognise a repeated insert", "use a newer version")
-        driver.insert(table, rows, _settings(driver, insert_deduplication_token=token or own, **_INSERT))
+        if sending.looks:
+            self._refuse_running(driver, sending)
+        if rows := sending.next():
+            settings = _settings(driver, insert_deduplication_token=sending.token, **_INSERT)
+            driver.insert(sending.table, rows, settings, sending.query)
+
+    def _refuse_running(self, driver: Driver, sending: Sending) -> None:
+        """Raise if the attempt that was begun last is at work still.
+
+        Raises:
+            Unavailable: it is.
+        """
+        ((running,),) = driver.execute(f"SELECT count() FROM system.processes WHERE query_id = {literal(sending.query)}")
+        if running:
+            raise Unavailable(f"ClickHouse at {self._target.address} is still at work on the {sending.what}")
 
     def _query(self, driver: Driver, sql: str, text: bool) -> formats.Result:
         self._revive(driver)
