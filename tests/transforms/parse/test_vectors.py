@@ -1,12 +1,13 @@
 """What PostHog's own tests expect (input -> output, with now = 12:00:00Z), and the rules beside them."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from schemas.event import PersonMode
-from schemas.message import Messages
+from schemas.message import Messages, Origin
 from schemas.teams import Registry
 from tests.transforms.parse.helpers import NOW, REGISTRY, SECOND, event_of, letter_of, message, micros, parse, warnings_of
 from transforms.parse.fields import ILLEGAL_DISTINCT_IDS
@@ -254,10 +255,62 @@ def test_a_captured_message() -> None:
     ) == {"$ip": 5}
 
 
-@pytest.mark.parametrize("now", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "2106-02-07T06:28:16Z", "9999-01-01T00:00:00Z", "x", None])
+@pytest.mark.parametrize(
+    "now",
+    [
+        "0001-01-01T00:00:00Z",
+        "1969-12-31T23:59:59Z",
+        0,
+        1,
+        "2019-12-31T23:59:59Z",
+        "2106-02-07T06:28:16Z",
+        "9999-01-01T00:00:00Z",
+        "x",
+        None,
+    ],
+)
 def test_an_arrival_that_no_table_can_hold_is_not_believed(now: Any) -> None:
     payload = json.dumps({"token": "phc_a", "distinct_id": "d", "now": now, "data": message().decode()}).encode()
     assert event_of(payload).arrival == NOW
+
+
+WEEK = 7 * 86_400 * SECOND
+
+
+@pytest.mark.parametrize("properties", [{}, {"$elements_chain": "a", "token": "phc_a"}], ids=["plain", "not quite"])
+@pytest.mark.parametrize(
+    ("source", "took", "apart", "is_believed"),
+    [
+        ("kafka://c/t/id/0", NOW, WEEK, True),
+        ("kafka://c/t/id/0", NOW, -WEEK, True),
+        ("kafka://c/t/id/0", NOW, WEEK + SECOND, False),
+        ("kafka://c/t/id/0", NOW, -WEEK - SECOND, False),
+        ("pubsub://p/s", NOW, -1_500 * 86_400 * SECOND, False),
+        ("kafka://c/t/id/0", 0, -1_500 * 86_400 * SECOND, True),  # the broker's own time could not be
+        ("file", NOW, -1_500 * 86_400 * SECOND, True),
+    ],
+)
+def test_a_stream_does_not_believe_a_now_far_from_its_brokers_time(
+    source: str, took: int, apart: int, is_believed: bool, properties: dict[str, Any]
+) -> None:
+    edge = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=NOW + apart)).isoformat()
+    payload = json.dumps({"token": "phc_a", "distinct_id": "d", "now": edge, "data": message(properties=properties).decode()}).encode()
+    messages = Messages(9, source, [payload, message(uuid=None)], [0, 1], NOW + 5, [took, took])
+    batch, _ = parse_messages(messages, REGISTRY)
+    assert [event.arrival for event in batch.events] == [NOW + apart if is_believed else took, took or NOW + 5]
+    assert [(warning.team_id, warning.type) for warning in batch.warnings] == ([] if is_believed else [(1, "ignored_arrival")])
+
+
+def test_a_replay_of_a_stream_does_not_believe_it_either() -> None:
+    """What was not believed the first time has the broker's time, and gets it again."""
+    edge = "2020-06-01T00:00:00Z"
+    payload = json.dumps({"token": "phc_a", "distinct_id": "d", "now": edge, "data": message().decode()}).encode()
+    arrivals = []
+    for source in ("kafka://c/t/id/0", "f.jsonl"):
+        origin = Origin(source, 1, 2, 0, True, 1)
+        batch, _ = parse_messages(Messages(9, "letters://", [payload], [0], 0, [NOW], origins=[origin]), REGISTRY)
+        arrivals.append(batch.events[0].arrival)
+    assert arrivals == [NOW, 1_590_969_600 * SECOND]
 
 
 def test_a_captured_message_may_name_its_event_outside_too() -> None:
