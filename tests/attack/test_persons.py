@@ -12,6 +12,7 @@ from schemas.message import Messages
 from schemas.persons import Fact, Kind, person_id
 from schemas.teams import Registry
 from tests.attack.cpu import cpu_limit
+from transforms.io.clickhouse import Client
 from transforms.parse.rules import parse_messages
 from transforms.persons.apply import apply_properties
 from transforms.persons.known import KnownIds, KnownPersons
@@ -163,3 +164,22 @@ def test_rows_of_events_that_share_properties_are_whole() -> None:
     worker.take(message([("$set", "d", fat(10_000))]))
     batch = worker.take(each(10, lambda n: ("e", "d", {})))
     assert event_rows(batch.events)["person_properties"].to_pylist() == [batch.events[0].person_properties] * 10
+
+
+MERGES: dict[str, Callable[[int], tuple[str, str]]] = {  # source and target
+    "one id into many": lambda n: ("d", f"d{n}"),
+    "many ids into one": lambda n: (f"d{n}", "d"),
+    "a chain": lambda n: (f"d{n}", f"d{n + 1}"),
+    "many pairs": lambda n: (f"a{n}", f"b{n}"),
+}
+
+
+@pytest.mark.parametrize("shape", MERGES)
+def test_views_of_many_merges_take_memory_in_proportion(client: Client, shape: str) -> None:
+    """A neighbour of B6: everybody's persons are read with them, and every `squash`."""
+    merges = [MERGES[shape](number) for number in range(MANY)]
+    facts = [Fact(1, who, Kind.FORCED, whom, -n, n.to_bytes(16), b"", person_id(1, who)) for n, (who, whom) in enumerate(merges)]
+    client.insert("person_links", fact_rows(facts))
+    query = f"SELECT count(), uniqExact(person_id) FROM person_distinct_ids SETTINGS max_memory_usage = {300 << 20}"
+    ids = {name for merge in merges for name in merge}
+    assert client.rows(query) == [(len(ids), MANY if shape == "many pairs" else 1)]
