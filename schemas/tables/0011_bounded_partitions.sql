@@ -12,16 +12,13 @@
 ALTER TABLE event_ids ADD INDEX IF NOT EXISTS arrival _timestamp TYPE minmax GRANULARITY 1;
 
 REBUILD TABLE event_ids BY _timestamp
-PARTITION BY if(toYear(_timestamp) BETWEEN 2024 AND 2035, toYYYYMM(_timestamp), least(greatest(toYear(_timestamp), 2009), 2060))
-ORDER BY (bucket, inserted_at);
+PARTITION BY if(toYear(_timestamp) BETWEEN 2024 AND 2035, toYYYYMM(_timestamp), least(greatest(toYear(_timestamp), 2009), 2060));
 
 REBUILD TABLE dead_letters BY _timestamp
-PARTITION BY if(toYear(_timestamp) BETWEEN 2024 AND 2035, toYYYYMM(_timestamp), least(greatest(toYear(_timestamp), 2009), 2060))
-ORDER BY (team_id, reason, _receipt, _offset, _index);
+PARTITION BY if(toYear(_timestamp) BETWEEN 2024 AND 2035, toYYYYMM(_timestamp), least(greatest(toYear(_timestamp), 2009), 2060));
 
 REBUILD TABLE ingestion_warnings BY timestamp
-PARTITION BY if(toYear(timestamp) BETWEEN 2024 AND 2035, toYYYYMM(timestamp), least(greatest(toYear(timestamp), 2009), 2060))
-ORDER BY (team_id, type, timestamp, key, _receipt, _offset);
+PARTITION BY if(toYear(timestamp) BETWEEN 2024 AND 2035, toYYYYMM(timestamp), least(greatest(toYear(timestamp), 2009), 2060));
 
 -- A merge keeps one row of those with one sorting key. It ended in a hash of the uuid, of which a client can make many uuids: events vanished. A uuid alone is not
 -- enough either: one that comes again after the window is stored, and counted, again. So only what is one delivery of one event is one row.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the servers that tests need and Python's packages do not bring: Debian's clickhouse-server (18.16.1), Kafka's broker (by Maven),
+# Install the servers that tests need and Python's packages do not bring: Debian's clickhouse-server (18.16.1) and strace, Kafka's broker (by Maven),
 # PostHog's client for Node (by npm), and what Beam's DataflowRunner needs to build a job (by pip, beside .venv: users without Dataflow do not have it).
 # Pub/Sub's emulator comes with Google's SDK: tests say so where it is missing.
 set -euo pipefail

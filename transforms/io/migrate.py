@@ -7,6 +7,7 @@ from schemas import tables
 from schemas.errors import ConfigError
 from schemas.tables import Migration
 from transforms.io.clickhouse import Client
+from transforms.io.durability import Durability, differing, require_durability, set_durability
 from transforms.io.rebuild import Progress, is_rebuild, rebuild
 
 
@@ -28,6 +29,9 @@ def migrate(client: Client, progress: Progress | None = None) -> list[Migration]
     version = schema_version(client)
     _refuse_newer(client, version)
     pending = [step for step in tables.migrations() if step.version > version]
+    # A new database is as its URL says; an older one stays as it is, with its new tables.
+    is_fsync = version and "receipts" not in differing(client, Durability.FSYNC)
+    durability = Durability.FSYNC if is_fsync or (not version and client.durability == Durability.FSYNC) else Durability.NONE
     for step in pending:
         for statement in step.statements:
             if is_rebuild(statement):
@@ -35,6 +39,8 @@ def migrate(client: Client, progress: Progress | None = None) -> list[Migration]
             else:
                 client.command(statement)
         client.command(f"INSERT INTO sluice_migrations (version, name) SELECT {step.version}, '{step.name}'")
+    if pending and durability == Durability.FSYNC:
+        set_durability(client, durability)
     return pending
 
 
@@ -49,16 +55,18 @@ def require_schema(client: Client) -> None:
     """Make sure that the schema is the one that this code needs. An embedded database is migrated; a server is its operator's to migrate.
 
     Raises:
-        ConfigError: a server's schema is older or newer; names both versions and the command to run.
+        ConfigError: a server's schema is older or newer, or the tables are not as durable as the URL asks for; names the command to run.
     """
     if client.embedded:
         migrate(client, _on_terminal)
+        require_durability(client)
         return
     found, needed = schema_version(client), tables.migrations()[-1].version
     _refuse_newer(client, found)
     if found < needed:
         problem = f"{client.where}: the schema is at version {found}, this release needs {needed}"
         raise ConfigError(problem, f"run: sluice migrate --sink {shlex.quote(client.where)}")
+    require_durability(client)
 
 
 def _refuse_newer(client: Client, found: int) -> None:

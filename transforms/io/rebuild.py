@@ -42,7 +42,7 @@ def rebuild(client: Client, statement: str, mark: str, progress: Progress | None
 
     Args:
         client: where.
-        statement: `REBUILD TABLE name BY column PARTITION BY ... ORDER BY ...`; the column is one of time that never changes.
+        statement: `REBUILD TABLE name BY column PARTITION BY ... [ORDER BY ...]`; the column is one of time that never changes.
         mark: tells the table that is done from the one that is not, as its comment.
         progress: is told of it.
 
@@ -131,6 +131,11 @@ class _Copy:
     def create(self, keys: str, mark: str) -> None:
         """Make the empty copy, unless a run before has made it. Nothing expires in it while it is compared."""
         engine, _, settings = self.engine.groups()
+        if "ORDER BY" not in keys:
+            primary, order = self.client.rows(
+                f"SELECT primary_key, sorting_key FROM system.tables WHERE database = currentDatabase() AND name = '{self.table}'"
+            )[0]
+            keys = f"{keys} PRIMARY KEY ({primary}) ORDER BY ({order})"
         self.client.command(
             f"CREATE TABLE IF NOT EXISTS {self.name} AS {self.table} ENGINE = {engine} {keys}"
             f"{f' SETTINGS {settings}' if settings else ''} COMMENT '{mark}'"

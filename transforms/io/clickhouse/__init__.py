@@ -1,6 +1,6 @@
 """Clients of ClickHouse: a URL comes in, statements go out, rows come back; the same whether the engine is in the process or a server.
 
-    chdb:PATH                                                     inside the process
+    chdb:PATH                                                     inside the process; chdb:PATH?durability=fsync
     clickhouse://user@host:port/database?password_env=VARIABLE    a server, by its native protocol; url.py has the rest
 
 What a query returns:
@@ -47,6 +47,8 @@ class Client(Protocol):
     """The URL without its password, for messages."""
     embedded: bool
     """Whether the engine is inside this process."""
+    durability: str
+    """What the URL says that tables must be: `none` or `fsync`; nothing if it says nothing."""
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return a query's rows, with text as str."""

@@ -44,6 +44,7 @@ class EmbeddedClient:
 
     def __init__(self, target: EmbeddedAt, patience: Patience) -> None:
         self.where = target.where
+        self.durability = target.durability
         self._path = target.path
         self._patience = patience
         self._session: Session | None = None

@@ -55,6 +55,7 @@ class ServerClient:
 
     def __init__(self, target: ServerAt, patience: Patience, answer_timeout: float = ANSWER_TIMEOUT) -> None:
         self.where = target.where
+        self.durability = target.durability
         self._target = target
         self._patience = patience
         self._answer_timeout = answer_timeout
@@ -113,7 +114,8 @@ class ServerClient:
         if sending.looks:
             self._refuse_running(driver, sending)
         if rows := sending.next():
-            settings = _settings(driver, insert_deduplication_token=sending.token, **_INSERT)
+            quorum = {"insert_quorum": self._target.insert_quorum} if self._target.insert_quorum else {}
+            settings = _settings(driver, insert_deduplication_token=sending.token, **_INSERT, **quorum)
             driver.insert(sending.table, rows, settings, sending.query)
 
     def _refuse_running(self, driver: Driver, sending: Sending) -> None:

@@ -4,6 +4,7 @@ The password may also stay where it is: `password_env=VARIABLE` or `password_fil
 """
 
 import os
+import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
@@ -12,7 +13,8 @@ from transforms.secret import NO_SECRET, Secret, secret_of
 
 FORMS = "a sink is chdb:PATH or clickhouse://user@host:port/database?password_env=VARIABLE&secure=true&verify=true&ca_certs=FILE"
 PORT, SECURE_PORT = 9000, 9440
-_PARAMETERS = {"secure", "verify", "ca_certs", "password_env", "password_file"}
+_PARAMETERS = {"secure", "verify", "ca_certs", "password_env", "password_file", "durability", "insert_quorum"}
+_DURABILITY = {"", "none", "fsync"}
 _SWITCH = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -22,14 +24,16 @@ class EmbeddedAt:
 
     Args:
         path: an absolute path of a directory.
+        durability: as in ServerAt.
     """
 
     path: str
+    durability: str = ""
 
     @property
     def where(self) -> str:
         """Return the URL."""
-        return f"chdb:{self.path}"
+        return f"chdb:{self.path}{f'?durability={self.durability}' if self.durability else ''}"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class ServerAt:
         secure: use TLS.
         verify: check the server's certificate and its host name.
         ca_certs: a PEM file of certificates to trust; the system's if empty.
+        durability: what the tables must be: `none` or `fsync` (transforms/io/durability.py), or anything.
+        insert_quorum: passed on with each insert; 0 is the server's own.
     """
 
     host: str
@@ -50,6 +56,8 @@ class ServerAt:
     secure: bool = False
     verify: bool = True
     ca_certs: str = ""
+    durability: str = ""
+    insert_quorum: int = 0
 
     @property
     def address(self) -> str:
@@ -63,6 +71,8 @@ class ServerAt:
             ("secure", "true" if self.secure else ""),
             ("verify", "" if self.verify else "false"),
             ("ca_certs", self.ca_certs),
+            ("durability", self.durability),
+            ("insert_quorum", str(self.insert_quorum or "")),
             *self.password.parameters("password").items(),
         ]
         query = "&".join(f"{name}={quote(value, safe='/')}" for name, value in options if value)
@@ -84,11 +94,12 @@ def parse(url: str) -> EmbeddedAt | ServerAt:
     raise ConfigError(f"unknown kind of sink {scheme if colon else ''!r}", FORMS)
 
 
-def _parse_embedded(path: str) -> EmbeddedAt:
-    if not path or "?" in path or (path.startswith("//") and not path.startswith("///")):
-        hint = "a path follows `chdb:` at once, as in chdb:db or chdb:/var/lib/sluice; it has no `?`"
-        raise ConfigError(f"chdb:{path}: not a path", hint)
-    return EmbeddedAt(os.path.abspath(os.path.expanduser(path)))
+def _parse_embedded(rest: str) -> EmbeddedAt:
+    path, _, durability = rest.partition("?durability=")
+    if not path or "?" in path or durability not in _DURABILITY or (path.startswith("//") and not path.startswith("///")):
+        hint = "a path follows `chdb:` at once, as in chdb:db or chdb:/var/lib/sluice; it has no `?` but in ?durability=none or =fsync"
+        raise ConfigError(f"chdb:{rest}: not a path", hint)
+    return EmbeddedAt(os.path.abspath(os.path.expanduser(path)), durability)
 
 
 def _parse_server(url: str) -> ServerAt:
@@ -105,6 +116,8 @@ def _parse_server(url: str) -> ServerAt:
         secure=secure,
         verify=options.get("verify", "true") == "true",
         ca_certs=_certificates(options.get("ca_certs", "")),
+        durability=options.get("durability", ""),
+        insert_quorum=int(options.get("insert_quorum", "0")),
     )
 
 
@@ -147,6 +160,10 @@ def _options(query: str) -> dict[str, str]:
         if options[name].lower() not in _SWITCH:
             raise ConfigError(f"clickhouse://...: {name}={options[name]}: neither true nor false", FORMS)
         options[name] = "true" if _SWITCH[options[name].lower()] else "false"
+    if options.get("durability", "") not in _DURABILITY:
+        raise ConfigError(f"clickhouse://...: durability={options['durability']}: neither none nor fsync", FORMS)
+    if not re.fullmatch(r"\d{1,4}", options.get("insert_quorum", "0")):
+        raise ConfigError(f"clickhouse://...: insert_quorum={options['insert_quorum']}: not a number of replicas", FORMS)
     return options
 
 
