@@ -172,6 +172,7 @@ WHERE source IN (SELECT source FROM receipts FINAL WHERE status = 'open') ORDER 
 """
 
 
+_HAS_POSITIONS = "SELECT 1 FROM system.tables WHERE database = currentDatabase() AND name = 'positions'"  # not before 0012
 _BEGUN = "SELECT source, start, toUnixTimestamp64Micro(written_at) FROM positions"
 
 
@@ -196,7 +197,7 @@ def _open_ranges(client: Reader, grace: int) -> tuple[list[Difference], int]:
     for source, start, end, is_done, age, at in client.rows(_OPEN):
         sources.setdefault(source, []).append(Range(start, end, bool(is_done), age, at))
     begun: dict[str, list[tuple[int, int]]] = {}
-    for source, start, at in client.rows(_BEGUN) if any(source.startswith("kafka://") for source in sources) else []:
+    for source, start, at in client.rows(_BEGUN) if client.rows(_HAS_POSITIONS) else []:
         begun.setdefault(source, []).append((start, at))
     lost, waiting = [], 0
     for source, ranges in sources.items():

@@ -100,6 +100,13 @@ def books(sink: str) -> Books:
 OTHERS = [(Outcome.DUPLICATE, 3), (Outcome.LIMITED, 2), (Outcome.REJECTED, 1)]
 
 
+def test_tables_of_before_positions_were_recorded_are_audited_too(books: Books) -> None:
+    books.write(1, 10)
+    books.open(2, source="kafka://c/t/0")
+    books.client.command("DROP TABLE positions")
+    assert books.audit() == Audit(True, 10, 10, 0, 0, 0, 1, [])
+
+
 def test_empty_tables_balance(books: Books) -> None:
     assert books.audit() == Audit(True, 0, 0, 0, 0, 0, 0, [])
 

@@ -1,6 +1,7 @@
 """A subscription of Google's emulator, pulled and acknowledged."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 
 import pytest
@@ -78,10 +79,11 @@ def job(pubsub: PubSub, name: str, sink: str) -> Iterator[Job]:
 
 
 def test_small_pulls_are_put_together_and_arrivals_are_those_of_the_edge(job: Job, name: str) -> None:
-    publish(name, numbered(30), now="2026-11-01T12:00:00Z")
+    edge = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+    publish(name, numbered(30), now=edge.isoformat())
     receipts = job.read(30)
     assert payloads(receipts) == numbered(30)
-    assert {arrival for one in receipts for arrival in one.arrivals} == {1_793_534_400_000_000}
+    assert {arrival for one in receipts for arrival in one.arrivals} == {int(edge.timestamp()) * 1_000_000}
     assert {one.source for one in receipts} == {f"pubsub://{PROJECT}/{name}"}
     assert len({place for one in receipts for place in one.offsets}) == 30
 
