@@ -47,6 +47,7 @@ def old(tmp_path: Path) -> Iterator[Old]:
 
 
 @pytest.mark.attack
+@pytest.mark.timeout(3600)
 def test_five_million_rows_are_copied_whenever_it_is_killed(old: Old) -> None:
     kill_and_go_on(old, KILLS, seconds=10)
     assert_whole(old.sink, old.before, old.files, events=EVENTS + ROWS)
