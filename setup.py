@@ -34,6 +34,7 @@ setup(
         "pyarrow>=16",
         "rich>=13",
         "tenacity>=9",
+        "xxhash>=3.5",
         "zstandard>=0.22",
     ],
     extras_require={

@@ -1,4 +1,7 @@
-"""What reading costs, by format: CPU microseconds a message of about 950 bytes. `python -m benchmarks.files [--events 100000]`."""
+"""What reading costs, by format, and what it costs to recognise a file: CPU microseconds a message of about 950 bytes.
+
+python -m benchmarks.files [--events 100000]
+"""
 
 import argparse
 import statistics
@@ -8,7 +11,8 @@ from pathlib import Path
 from uuid import UUID
 
 from pipelines.generate import Plan, generate
-from transforms.io.files.plan import match, split
+from transforms.io.files.identity import contents
+from transforms.io.files.plan import match, plan_ranges
 from transforms.io.files.read import read_range
 
 RUN = UUID(int=1)
@@ -23,14 +27,15 @@ LOADS = {
 }
 
 
-def _cost(folder: Path) -> float:
-    """Return CPU microseconds a message of reading a folder once."""
-    messages = 0
+def _costs(folder: Path) -> tuple[float, float]:
+    """Return CPU microseconds a message of reading a folder once, and of hashing it."""
+    files = match([str(folder)])
     began = time.process_time()
-    for file in match([str(folder)]):
-        for part in split(file.path, file.size, RUN, 0):
-            messages += sum(len(read.payloads) for read in read_range(part))
-    return (time.process_time() - began) / messages * 1e6
+    messages = sum(len(read.payloads) for part in plan_ranges(files, RUN, 0) for read in read_range(part))
+    read = time.process_time()
+    for file in files:
+        contents(file, ())
+    return (read - began) / messages * 1e6, (time.process_time() - read) / messages * 1e6
 
 
 def main() -> None:
@@ -42,13 +47,14 @@ def main() -> None:
         folders = {name: Path(scratch) / str(place) for place, name in enumerate(LOADS)}
         for name, folder in folders.items():
             generate(Plan(events=asked.events, out=str(folder), shape="event", **LOADS[name]))
-        costs: dict[str, list[float]] = {name: [] for name in LOADS}
+        costs: dict[str, list[tuple[float, float]]] = {name: [] for name in LOADS}
         for _ in range(asked.runs):  # interleaved, so that what disturbs the machine disturbs all
             for name, folder in folders.items():
-                costs[name].append(_cost(folder))
-    print(f"{'format':<16}{'us a message':>13}")
+                costs[name].append(_costs(folder))
+    print(f"{'us a message':<16}{'read':>8}{'recognise':>11}")
     for name, runs in costs.items():
-        print(f"{name:<16}{statistics.median(runs):>13.2f}")
+        read, recognised = (statistics.median(each) for each in zip(*runs, strict=True))
+        print(f"{name:<16}{read:>8.2f}{recognised:>11.2f}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from transforms.retentions import dropped_before
+
 HOUR = 3600  # seconds
 
 
@@ -85,7 +87,9 @@ def audit(client: Reader, scope: Scope = Scope()) -> Audit:  # noqa: B008
         client: where the tables are.
         scope: what to look at. Ranges that were never finished count whatever the scope, since nobody knows what they hold.
     """
-    hours = client.rows(_BY_HOUR.format(outcomes=scope.condition("hour"), rows=scope.condition("_timestamp")))
+    hours = client.rows(
+        _BY_HOUR.format(outcomes=scope.condition("hour"), rows=scope.condition("_timestamp"), dropped=dropped_before(client))
+    )
     differences = [difference for row in hours for difference in _of_hour(*row)]
     unfinished, in_flight = _open_ranges(client, scope.grace)
     differences += unfinished
@@ -103,6 +107,9 @@ WITH doubled AS (
     FROM (
         SELECT _receipt, _offset, _index, team_id, _timestamp FROM doubles WHERE {{rows}}
         UNION ALL SELECT _receipt, _offset, _index, team_id, _timestamp FROM unchecked_doubles WHERE {{rows}}
+        UNION ALL SELECT _receipt, _offset, _index, team_id, _timestamp FROM lost_ids WHERE {{rows}} AND (team_id, uuid) IN (
+            SELECT team_id, uuid FROM event_ids WHERE (SELECT count() FROM lost_ids) > 0 AND uuid IN (SELECT uuid FROM lost_ids)
+                AND (inserted_at, _receipt, _offset, _index) NOT IN (SELECT inserted_at, _receipt, _offset, _index FROM lost_ids))
     ) GROUP BY _receipt, _offset, _index, team_id, hour
 ), entries AS (
     SELECT receipt, team_id, hour, outcome, toInt64(count) AS count FROM outcomes FINAL WHERE {{outcomes}}
@@ -127,8 +134,8 @@ WITH doubled AS (
         sumIf(count, outcome = 'found') AS found
     FROM entries GROUP BY receipt, team_id, hour
 ), sides AS (
-    SELECT *, stored + duplicate + limited + rejected - received AS excess, found - stored AS surplus,
-        if(has_letters, letters - rejected, 0) AS letters_surplus
+    SELECT *, hour >= toDateTime({{dropped}}, 'UTC') AS is_kept, stored + duplicate + limited + rejected - received AS excess,
+        if(is_kept, found - stored, 0) AS surplus, if(is_kept AND has_letters, letters - rejected, 0) AS letters_surplus
     FROM sums LEFT JOIN states USING (receipt)
 )
 SELECT team_id, toUnixTimestamp(hour) AS seconds,
@@ -136,7 +143,7 @@ SELECT team_id, toUnixTimestamp(hour) AS seconds,
     sumIf(limited, state = 2) AS l, sumIf(rejected, state = 2) AS j,
     sumIf(excess, state = 2 AND excess < 0) AS unreported, sumIf(excess, state = 2 AND excess > 0) AS overreported,
     sumIf(surplus, state = 2 AND surplus < 0) AS missing, sumIf(surplus, state = 2 AND surplus > 0) AS added,
-    sumIf(found, state = 0) AS unknown,
+    sumIf(found, state = 0 AND is_kept) AS unknown,
     sumIf(letters_surplus, state = 2 AND letters_surplus < 0) AS letters_missing,
     sumIf(letters_surplus, state = 2 AND letters_surplus > 0) AS letters_added
 FROM sides

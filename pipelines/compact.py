@@ -10,7 +10,8 @@ from schemas.errors import SluiceError
 from schemas.identity import BUCKETS
 from schemas.limits import WINDOW_DAYS
 from transforms.io.clickhouse.frontier import moment
-from transforms.sink.verify import Client, put_back, verify
+from transforms.retentions import dropped_before
+from transforms.sink.verify import Client, forget_lost, put_back, verify
 
 # Jobs read what others have stored each half minute: between the inserts of two rows of a double lie so many seconds at most.
 OVERLAP = 600
@@ -37,6 +38,7 @@ class Summary(msgspec.Struct):
         rows: of `event_ids` or `unchecked_ids` that were looked at.
         found: doubles.
         removed: rows of `events` that were deleted; the table may have merged some away by itself.
+        forgotten: ids that were listed and had no row in `events`, whenever they were stored: if asked for.
         put_back: rows that `event_ids` or `unchecked_ids` lacked.
         causes: doubles by cause; of a full dry run only those of which a row is new.
         alarms: what endangers the promise of unique ids, and what to do about it.
@@ -47,6 +49,7 @@ class Summary(msgspec.Struct):
     rows: int = 0
     found: int = 0
     removed: int = 0
+    forgotten: int = 0
     put_back: int = 0
     causes: dict[str, int] = {}
     alarms: list[str] = []
@@ -54,7 +57,13 @@ class Summary(msgspec.Struct):
     dry_run: bool = False
 
 
-def compact(client: Client, full: bool = False, dry_run: bool = False, progress: Callable[[int, int], None] | None = None) -> Summary:
+def compact(
+    client: Client,
+    full: bool = False,
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    lost: bool = False,
+) -> Summary:
     """Leave one row an id in `events`: the first stored.
 
     Doubles are recorded in `doubles` before anything is deleted, and only recorded rows are: what is inserted meanwhile is left alone. A
@@ -65,6 +74,7 @@ def compact(client: Client, full: bool = False, dry_run: bool = False, progress:
         full: whether to look at all that arrived lately in any case; without it, once a day.
         dry_run: whether only to count.
         progress: called with the number of parts of a full run done, and of all.
+        lost: whether to forget the ids of all rows that are gone from `events`, so that they can be stored again.
 
     Raises:
         SluiceError: a row could not be removed, or the row that should stay is not there.
@@ -73,6 +83,10 @@ def compact(client: Client, full: bool = False, dry_run: bool = False, progress:
     began = monotonic()
     started, last_full = moment(client).now, client.rows(_LAST_FULL)[0][0]
     summary = Summary(full=full or started - last_full >= FULL_EVERY * SECOND, dry_run=dry_run)
+    if lost:
+        summary.forgotten = forget_lost(client, dropped_before(client), dry_run)
+    if not dry_run:
+        _forget_pending(client)
     days = _days(client, last_full) if summary.full else []
     if not dry_run:
         started = min(started, _verify(client, days, summary))
@@ -103,6 +117,21 @@ def _verify(client: Client, days: list[str], summary: Summary) -> int:
             " see lost_ids, and `sluice audit`"
         ]
     return done.verified
+
+
+# Forgetting what is gone.
+
+
+def _forget_pending(client: Client) -> None:
+    """Forget the doubles of rows that are gone from all tables, since their day was dropped: what is left of an id is judged anew."""
+    if not _one(client, f"SELECT count() FROM {_PENDING}"):
+        return
+    is_gone = " AND ".join(
+        f"kept NOT IN (SELECT {_IDENTITY} FROM {table} WHERE {_IS_KEPT})" for table in ("events", "event_ids", "unchecked_ids")
+    )
+    gone = f"{_PENDING} AND {is_gone}"
+    if _one(client, f"SELECT count() FROM {gone}"):
+        client.command(f"ALTER TABLE doubles DELETE WHERE ({_IDENTITY}) IN (SELECT {_IDENTITY} FROM {gone}) SETTINGS mutations_sync = 2")
 
 
 # Looking.
@@ -232,7 +261,7 @@ def _check_kept(client: Client) -> None:
     ):
         raise SluiceError(
             f"{lost} rows of events are doubles of rows that event_ids has and events has not: nothing was deleted."
-            " What is deleted from events by hand must be deleted from event_ids and unchecked_ids too (docs/compact.md)"
+            " Run `sluice compact --forget-lost`, and ingest their source again (docs/audit.md)"
         )
 
 

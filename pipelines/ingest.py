@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from pipelines.store import Store, StoreOptions, prepare_store, store_events
 from schemas.errors import ConfigError
 from transforms.breaker import BreakerAt
-from transforms.io.files import ReadFiles, match
+from transforms.io.files import FileLedger, ReadFiles, match
 from transforms.io.pubsub.url import PubSubAt
 from transforms.io.pubsub.url import parse as parse_pubsub
 from transforms.io.streams import Limits, ReadStream, Split, is_stream, splits_of
@@ -148,5 +148,6 @@ def ingest(pipeline: beam.Pipeline, job: IngestJob) -> None:
             batch_size=BATCH_SIZE,
             allow_empty=job.allow_empty,
             ledger=ledger,
+            known=FileLedger(job.store.sink),
         )
     store_events(read, job.store, job.breaker)

@@ -15,6 +15,7 @@ from runners.commands.migrate import migrate
 from runners.commands.produce import produce
 from runners.commands.query import query
 from runners.commands.replay import replay
+from runners.commands.retain import retain
 from runners.commands.squash import squash
 from runners.commands.warnings import warnings
 from runners.options import add_sources
@@ -30,6 +31,6 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (audit, compact, demo, doctor, generate, ingest, letters, migrate, produce, query, replay, squash, warnings):
+for command in (audit, compact, demo, doctor, generate, ingest, letters, migrate, produce, query, replay, retain, squash, warnings):
     add_sources(command)
     main.add_command(command)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pipelines.ingest import ingest, prepare
 from runners.launch import bytes_read, launch
-from runners.results import Summary, reasons
+from runners.results import Summary, reasons, refused
 from transforms.io.clickhouse import shared
 
 
@@ -43,6 +43,8 @@ def show_summary(console: Console, sink: str, run: UUID, summary: Summary) -> No
         f"{summary.seconds:.1f} s, {summary.events_per_second:,.0f} events/s,"
         f" {summary.cpu_us_per_event:.1f} us of CPU an event, {summary.warnings:,} warnings for customers"
     )
+    if warning := refused(shared(sink), run):
+        console.print(f"Warning: {warning}", highlight=False, markup=False)
 
 
 def show_next_steps(console: Console, sink: str, summary: Summary) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from pipelines.replay import prepare, replay
 from pipelines.store import StoreOptions
 from runners.launch import launch, messages_parsed
-from runners.results import reasons
+from runners.results import reasons, refused
 from transforms.io.clickhouse import shared
 from transforms.io.letters import Selection
 
@@ -57,3 +57,5 @@ def show_replayed(console: Console, options: PipelineOptions, run: UUID, replaye
     table.columns[2].justify = "right"
     console.print(table)
     console.print(f"{replayed.seconds:.1f} s", highlight=False)
+    if warning := refused(shared(options.view_as(StoreOptions).sink), run):
+        console.print(f"Warning: {warning}", highlight=False, markup=False)

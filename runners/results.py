@@ -1,12 +1,15 @@
 """What a run did, from the tables it wrote."""
 
 import resource
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
 
 from schemas.outcomes import Outcome
+from schemas.reasons import Limit
 from transforms.io.clickhouse import Client
+from transforms.retentions import dropped_before
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -57,3 +60,12 @@ def cpu_seconds() -> float:
     """Return the CPU time that this process and its finished children have used."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def refused(client: Client, run: UUID) -> str:
+    """Return a warning if a run's events arrived on days that are dropped, else nothing."""
+    rows = [events for _, reason, events in reasons(client, run) if reason == Limit.DROPPED_DAY.value]
+    if not rows:
+        return ""
+    before = datetime.fromtimestamp(dropped_before(client), UTC).date()
+    return f"{sum(rows):,} events arrived before {before}, on days that `sluice retain` has dropped: they were refused (docs/retain.md)"

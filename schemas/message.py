@@ -26,7 +26,7 @@ class Messages(msgspec.Struct, array_like=True):
 
     Attributes:
         receipt: 64-bit id of the receipt that they belong to.
-        source: what they were read from: a file's path, a topic's partition, a subscription.
+        source: what they were read from: the name of a file, a topic's partition, a subscription.
         payloads: the messages' bytes as they came.
         offsets: each message's position in its source: Kafka's offset, Pub/Sub's message id, or the byte where the line starts.
         arrival: microseconds since 1970 when the messages were read; the arrival time of those without one.
@@ -59,6 +59,7 @@ class FileRange(msgspec.Struct, array_like=True, frozen=True):
             range in which it starts.
         size: of the file.
         arrival: microseconds since 1970; the arrival time of messages that carry none.
+        name: what its messages are said to come from: the path that the file had when it was read first; "" for the path.
     """
 
     receipt: int
@@ -68,3 +69,4 @@ class FileRange(msgspec.Struct, array_like=True, frozen=True):
     end: int
     size: int
     arrival: int
+    name: str = ""

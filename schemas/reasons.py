@@ -30,6 +30,7 @@ class Limit(Enum):
     EVENTS_PER_HOUR = "events_per_hour"
     DROP_TOKENS = "drop_tokens"
     DROP_DISTINCT_IDS = "drop_distinct_ids"
+    DROPPED_DAY = "dropped_day"  # it arrived on a day that `sluice retain` has dropped
 
 
 class WarningType(Enum):

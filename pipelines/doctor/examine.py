@@ -24,6 +24,7 @@ OF_TABLES = (
     tables.check_window,
     tables.check_arrivals,
     tables.check_compaction,
+    tables.check_dropped_days,
     tables.check_receipts,
     tables.check_positions,
     tables.check_letters,

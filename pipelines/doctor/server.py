@@ -63,7 +63,7 @@ def check_disks(client: Client, limits: tuple[float, float] = USED_SHARE) -> Fin
     name, free, total = min(disks, key=lambda disk: disk[1] / disk[2])
     what = f"disk {name}: {free / 2**30:,.0f} of {total / 2**30:,.0f} GiB are free"
     return graded(
-        "disks", 1 - free / total, *limits, what, "add space, or drop old partitions: inserts fail when it is full, and lag grows"
+        "disks", 1 - free / total, *limits, what, "add space, or run `sluice retain`: inserts fail when it is full, and lag grows"
     )
 
 

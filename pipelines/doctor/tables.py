@@ -10,6 +10,7 @@ from transforms.sink.verify import lost as lost_ids
 WINDOW_DAYS = 8
 AHEAD_SECONDS = 300
 OPEN_SECONDS = 3_600
+RETAIN_SECONDS = 86_400  # that a run may take
 COMPACTION_DAYS = (1.0, 7.0)
 MISSING_TEAM_EVENTS = 100  # of one unknown token in a day: more than a typing error
 BURST = 3.0  # times the day's letters an hour
@@ -72,6 +73,21 @@ def check_compaction(client: Client) -> Finding:
         ((age,),) = client.rows("SELECT if(count() = 0, 0, dateDiff('second', min(inserted_at), now64(6))) FROM event_ids")
     what = f"the last one ended {span(age)} ago" if runs else f"there was none; the oldest event is {span(age)} old"
     return graded("compaction", age / 86_400, *COMPACTION_DAYS, what, "run `sluice compact` at least daily")
+
+
+def check_dropped_days(client: Client) -> Finding:
+    """Return whether the last run of `sluice retain` came to its end."""
+    ((runs, before, finished, age),) = client.rows(
+        "SELECT count(), toString(max(before)), max((started_at, finished)).2, dateDiff('second', max(started_at), now64(6))"
+        " FROM retentions"
+    )
+    if not runs:
+        return Finding("dropped days", Level.OK, "nothing was ever dropped: all tables grow")
+    what = f"what arrived before {before} is dropped, and refused when it comes again"
+    if finished or age < RETAIN_SECONDS:
+        return Finding("dropped days", Level.OK, what)
+    todo = "run `sluice retain` again: it finishes what was begun"
+    return Finding("dropped days", Level.WARNING, f"{what}; the run that began {span(age)} ago did not come to its end", todo)
 
 
 def check_receipts(client: Client) -> Finding:

@@ -18,10 +18,15 @@ from runners.commands.common import JSON, SINK, documented, existing, print_json
 @click.option(
     "--full", is_flag=True, help="Look at all that arrived in the last 8 days, and not only at what is new. [default: once a day]"
 )
+@click.option(
+    "--forget-lost",
+    is_flag=True,
+    help="First forget the ids of rows that are gone from events, by accident: so that their source can be ingested again.",
+)
 @click.option("--dry-run", is_flag=True, help="Only count what would be removed.")
 @JSON
 @typed_failures
-def compact(sink: str, full: bool, dry_run: bool, as_json: bool) -> None:
+def compact(sink: str, full: bool, forget_lost: bool, dry_run: bool, as_json: bool) -> None:
     """Remove doubles."""
     from rich.console import Console
     from rich.progress import Progress
@@ -34,10 +39,12 @@ def compact(sink: str, full: bool, dry_run: bool, as_json: bool) -> None:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("looking for doubles", total=None)
-        summary = run_compact(client, full, dry_run, lambda done, total: bars.update(task, completed=done, total=total))
+        summary = run_compact(client, full, dry_run, lambda done, total: bars.update(task, completed=done, total=total), forget_lost)
     if as_json:
         print_json(summary)
     else:
+        if forget_lost:
+            click.echo(f"{summary.forgotten:,} ids {'would be ' if dry_run else ''}forgotten: their rows are gone")
         would = "would be removed" if dry_run else f"found, {summary.removed:,} rows removed"
         what = "of the last days" if summary.full else "that were new"
         say(f"{summary.found:,} doubles {would}, among {summary.rows:,} ids {what}, in {summary.seconds:.1f} s")

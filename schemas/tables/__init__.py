@@ -139,6 +139,8 @@ REPLAYS = pa.schema(
     }
 )
 
+FILES = pa.schema({"head": pa.uint64(), "size": pa.uint64(), "content": pa.string(), "name": pa.string(), "arrival": TIME})
+
 
 class Migration(NamedTuple):
     """One step of the schema: its number, its name and its statements, in order."""

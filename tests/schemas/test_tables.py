@@ -23,6 +23,7 @@ INSERTED = {
     "positions": tables.POSITIONS,
     "ingestion_warnings": tables.INGESTION_WARNINGS,
     "dead_letters": tables.DEAD_LETTERS,
+    "files": tables.FILES,
 }
 
 
@@ -61,7 +62,9 @@ def test_migrations_are_in_order_of_version_however_the_folder_lists_them(monkey
 def test_every_statement_can_be_run_twice() -> None:
     """A migration that was interrupted starts again from its beginning."""
     repeatable = re.compile(
-        r"INSERT INTO unchecked_ids\b|(CREATE|ALTER|DROP) .*\b(IF NOT EXISTS|IF EXISTS|OR REPLACE)\b|ALTER TABLE \w+\s+MODIFY ", re.DOTALL
+        r"INSERT INTO (unchecked_ids|files)\b|(CREATE|ALTER|DROP) .*\b(IF NOT EXISTS|IF EXISTS|OR REPLACE)\b"
+        r"|ALTER TABLE \w+\s+(MODIFY |REMOVE TTL)",
+        re.DOTALL,
     )
     refused = [one for step in migrations() for one in step.statements if not repeatable.match(one)]
     assert refused == []

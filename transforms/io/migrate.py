@@ -26,12 +26,12 @@ def migrate(client: Client, progress: Progress | None = None) -> list[Migration]
         SluiceError: rows were written meanwhile; it can be run again.
     """
     client.command(tables.MIGRATIONS_TABLE)
-    version = schema_version(client)
-    _refuse_newer(client, version)
-    pending = [step for step in tables.migrations() if step.version > version]
+    applied = _applied(client)
+    _refuse_newer(client, max(applied, default=0))
+    pending = [step for step in tables.migrations() if step.version not in applied]
     # A new database is as its URL says; an older one stays as it is, with its new tables.
-    is_fsync = version and "receipts" not in differing(client, Durability.FSYNC)
-    durability = Durability.FSYNC if is_fsync or (not version and client.durability == Durability.FSYNC) else Durability.NONE
+    is_fsync = applied and "receipts" not in differing(client, Durability.FSYNC)
+    durability = Durability.FSYNC if is_fsync or (not applied and client.durability == Durability.FSYNC) else Durability.NONE
     for step in pending:
         for statement in step.statements:
             if is_rebuild(statement):
@@ -45,10 +45,17 @@ def migrate(client: Client, progress: Progress | None = None) -> list[Migration]
 
 
 def schema_version(client: Client) -> int:
-    """Return the version of a database's schema: that of the last migration applied, 0 if none was."""
+    """Return the version of a database's schema: that up to which all migrations are applied, 0 if none is."""
     if client.rows("EXISTS TABLE sluice_migrations") == [(0,)]:
         return 0
-    return int(client.rows("SELECT max(version) FROM sluice_migrations")[0][0])
+    applied, known = _applied(client), [step.version for step in tables.migrations()]
+    newest = max(applied, default=0)
+    lacking = [version for version in known if version not in applied] if newest <= known[-1] else []
+    return min(lacking) - 1 if lacking else newest
+
+
+def _applied(client: Client) -> set[int]:
+    return {int(version) for (version,) in client.rows("SELECT version FROM sluice_migrations")}
 
 
 def require_schema(client: Client) -> None:

@@ -25,7 +25,7 @@ class Limiter:
         self._quotas = quotas
         self._warned: OrderedDict[TeamHour, Delivery] = OrderedDict()
 
-    def enforce(self, batch: Batch, registry: Registry, now: float) -> Batch:
+    def enforce(self, batch: Batch, registry: Registry, now: float, dropped_before: int = 0) -> Batch:
         """Return the batch with `limited` set, and `properties` taken out, where an event is over a limit.
 
         The batch itself is not changed. Events that are limited already stay so and cost nothing of a quota.
@@ -34,11 +34,15 @@ class Limiter:
             batch: events of any teams.
             registry: the teams' limits as of now.
             now: a monotonic clock, seconds.
+            dropped_before: what arrived before is refused, microseconds since 1970.
         """
         limited: dict[int, Limit] = {}
         places: dict[TeamHour, list[int]] = {}
         limits_by_team, defaults = registry.limits, registry.defaults
         for place, event in enumerate(batch.events):
+            if event.arrival < dropped_before and not event.limited:
+                limited[place] = Limit.DROPPED_DAY
+                continue
             limits = limits_by_team.get(event.team_id, defaults)
             if limits == NO_LIMITS or event.limited:
                 continue

@@ -14,11 +14,15 @@ from transforms.limits.rules import Limiter
 from transforms.limits.usage import Usage
 from transforms.metrics import timed
 from transforms.process import once_a_process
+from transforms.retentions import DroppedDays
 
 
 @dataclass
 class EnforceLimits(beam.PTransform):
-    """A PTransform that marks the events that a team may not send: dropped tokens and distinct ids, and what is over its quota.
+    """A PTransform that marks the events that are not to be stored.
+
+    These are those of dropped tokens and distinct ids, what is over a team's quota, and what arrived on a day that `sluice retain` has
+    dropped.
 
     `PCollection[Batch]` -> `PCollection[Batch]`, element by element. Marked events go on without their properties, to be counted where
     the others are stored; nothing waits for a global count. Quotas hold by hour of arrival, so that catching up a backlog
@@ -52,13 +56,20 @@ def _limiter(sink: str, run: str, refresh: float) -> Limiter:  # noqa: ARG001 - 
     return Limiter(Quotas(Usage(shared(sink)), refresh))
 
 
+@once_a_process()
+def _dropped(sink: str, run: str) -> DroppedDays:  # noqa: ARG001 - the cache's key
+    """Return what the process knows of dropped days; a new run looks at once."""
+    return DroppedDays(shared(sink))
+
+
 class _EnforceLimitsFn(beam.DoFn):
     def __init__(self, step: EnforceLimits) -> None:
         self._registry = step.registry
-        self._limiter_options = (step.sink, step.run, step.refresh)
+        self._sink, self._run, self._refresh = step.sink, step.run, step.refresh
 
     def process(self, batch: Batch) -> Iterator[Batch]:
-        limiter = _limiter(*self._limiter_options)
+        limiter = _limiter(self._sink, self._run, self._refresh)
         with timed("EnforceLimits"):
-            limited = limiter.enforce(batch, self._registry.current(), monotonic())
+            dropped = _dropped(self._sink, self._run).before()
+            limited = limiter.enforce(batch, self._registry.current(), monotonic(), dropped)
         yield limited

@@ -191,6 +191,22 @@ def lost(where: str) -> str:
     )
 
 
+def forget_lost(client: Client, kept_from: int, dry_run: bool = False) -> int:
+    """Take out of `event_ids` and `unchecked_ids` all that has no row in `events`, whenever it was stored; return how many ids.
+
+    Args:
+        client: where.
+        kept_from: what arrived before is being dropped, and not lost; seconds since 1970.
+        dry_run: whether only to count.
+    """
+    scope = f"_timestamp >= toDateTime({kept_from}, 'UTC') AND {_within(0, frontier(client).moment)}"
+    found = 0
+    for minute in _differing(client, "event_ids", scope):
+        where = f"{scope} AND {_within(minute, minute + MINUTE)}"
+        found += int(client.rows(f"SELECT count() FROM ({lost(where)})")[0][0]) if dry_run else take_out(client, where)
+    return found
+
+
 # Usage.
 
 

@@ -75,6 +75,17 @@ def test_only_what_is_missing_is_applied_in_order(client: Client, monkeypatch: p
     assert [row[0] for row in client.rows("DESCRIBE TABLE a")] == ["n", "kept", "m"]
 
 
+def test_what_was_left_out_is_applied_later(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two changes that were made side by side do not come in the order of their numbers."""
+    third = Migration(3, "third", ("CREATE TABLE IF NOT EXISTS c (n UInt8) ENGINE = MergeTree ORDER BY n",))
+    release(monkeypatch, FIRST, third)
+    migrate(client)
+    release(monkeypatch, FIRST, SECOND, third)
+    assert schema_version(client) == 1
+    assert migrate(client) == [SECOND]
+    assert schema_version(client) == 3
+
+
 def test_a_migration_that_fails_is_not_recorded_and_can_be_run_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     release(monkeypatch, FIRST, BROKEN)
     with pytest.raises(QueryError, match="absent"):

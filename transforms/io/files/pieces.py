@@ -130,4 +130,4 @@ class _Batch:
     def _messages_between(self, first: int, end: int) -> Messages:
         part, arrivals = self._part, self._arrivals[first:end]
         payloads, offsets = self._payloads[first:end], self._offsets[first:end]
-        return Messages(part.receipt, part.path, payloads, offsets, part.arrival, arrivals, self._rejected)
+        return Messages(part.receipt, part.name or part.path, payloads, offsets, part.arrival, arrivals, self._rejected)

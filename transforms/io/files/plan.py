@@ -2,11 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Protocol
 from uuid import UUID
 
 from apache_beam.io.filesystem import BeamIOError
@@ -15,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from schemas.errors import ConfigError, Unavailable
 from schemas.message import FileRange
 from transforms.io.files.compressed import GZIP_MAGIC, ZSTD_MAGIC, ZSTD_SKIPPABLE
+from transforms.io.files.identity import HEAD_BYTES, Beginning, StoredFile, Stretch, arrival_of, head_of
 from transforms.io.files.source import Source
 from transforms.runs import receipt_of
 
@@ -28,18 +29,6 @@ _AVRO_MAGIC = b"Obj\x01"
 _PARQUET_MAGIC = b"PAR1"
 _WHOLE = ("gzip", "zstd")  # cannot be read from the middle
 _OPENED = 16  # files at once, while they are planned: it is waiting for a filesystem that takes time
-
-
-class StoredFile(NamedTuple):
-    """A file that a pattern names.
-
-    Attributes:
-        path: with its filesystem's scheme; absolute if it is local.
-        size: in bytes.
-    """
-
-    path: str
-    size: int
 
 
 def match(patterns: Sequence[str], allow_empty: bool = False) -> list[StoredFile]:
@@ -74,7 +63,10 @@ def _matching(pattern: str) -> list[StoredFile]:
 def _local(path: str) -> list[StoredFile]:
     if os.path.isdir(path):
         return _in_folder(path)
-    return [StoredFile(path, os.path.getsize(path))] if os.path.isfile(path) else _listed(path)
+    if not os.path.isfile(path):
+        return _listed(path)
+    found = os.stat(path)
+    return [StoredFile(path, found.st_size, found.st_mtime_ns // 1000)]
 
 
 def _in_folder(folder: str) -> list[StoredFile]:
@@ -96,7 +88,9 @@ def _listed(pattern: str) -> list[StoredFile]:
         raise ConfigError(f"{pattern} is on no known filesystem", "gs:// needs apache-beam[gcp], s3:// needs apache-beam[aws]") from error
     except BeamIOError as error:
         raise Unavailable(f"{pattern} cannot be listed: {error}") from error
-    return [StoredFile(file.path, file.size_in_bytes) for file in found if not file.path.endswith("/")]
+    return [
+        StoredFile(file.path, file.size_in_bytes, int(file.last_updated_in_seconds * 1e6)) for file in found if not file.path.endswith("/")
+    ]
 
 
 def _check_local(path: str) -> None:
@@ -109,14 +103,18 @@ def _check_local(path: str) -> None:
         raise ConfigError(f"the file name {path!r} is not UTF-8", "rename it") from None
 
 
-def detect_format(path: str) -> str:
-    """Return how a file is read: `gzip`, `zstd`, `avro` or `parquet` by how it begins, whatever its name; else `lines`.
+def beginning_of(path: str) -> Beginning:
+    """Return how a file begins. It is read as `gzip`, `zstd`, `avro` or `parquet` by its first bytes, whatever its name; else as `lines`.
 
     Raises:
         Unavailable: it cannot be opened.
     """
     with Source(path) as source:
-        magic = source.read(_MAGIC_BYTES)
+        data = source.read(HEAD_BYTES)
+    return Beginning(_format(data[:_MAGIC_BYTES]), head_of(data))
+
+
+def _format(magic: bytes) -> str:
     if magic.startswith(GZIP_MAGIC):
         return "gzip"
     if magic == ZSTD_MAGIC or magic in ZSTD_SKIPPABLE:
@@ -124,36 +122,62 @@ def detect_format(path: str) -> str:
     return {_AVRO_MAGIC: "avro", _PARQUET_MAGIC: "parquet"}.get(magic, "lines")
 
 
-def split(path: str, size: int, run: UUID, arrival: int, range_bytes: int = RANGE_BYTES) -> Iterator[FileRange]:
-    """Yield the ranges in which a file is read, of equal size: they cover it, and its empty self.
-
-    Args:
-        path: the file.
-        size: in bytes.
-        run: a range has the same receipt in all attempts of one run, and another in the next.
-        arrival: microseconds since 1970, of messages that have none.
-        range_bytes: the largest range, unless the file cannot be read from its middle.
-
-    Raises:
-        Unavailable: it cannot be opened.
-    """
-    kind = detect_format(path)
-    parts = 1 if kind in _WHOLE else max(1, -(-size // range_bytes))
-    bounds = [size * part // parts for part in range(parts + 1)]
-    for start, end in pairwise(bounds):
-        yield FileRange(receipt_of(run, path, start, end), path, kind, start, end, size, arrival)
-
-
-def plan_ranges(files: Iterable[StoredFile], run: UUID, arrival: int, range_bytes: int = RANGE_BYTES) -> Iterator[FileRange]:
-    """Yield the ranges of all files, in the order of the files. Each file is opened, many at once.
+def beginnings(files: Sequence[StoredFile]) -> list[Beginning]:
+    """Return how files begin. Each is opened, many at once.
 
     Raises:
         Unavailable: one cannot be opened.
     """
-
-    def ranges(file: StoredFile) -> list[FileRange]:
-        return list(split(file.path, file.size, run, arrival, range_bytes))
-
     with ThreadPoolExecutor(_OPENED) as pool:
-        for parts in pool.map(ranges, files):
-            yield from parts
+        return list(pool.map(beginning_of, [file.path for file in files]))
+
+
+def split(file: StoredFile, kind: str, stretches: Sequence[Stretch], run: UUID, range_bytes: int = RANGE_BYTES) -> Iterator[FileRange]:
+    """Yield the ranges in which a file is read: they cover it, and its empty self. Those of a stretch are of equal size.
+
+    Args:
+        file: the file.
+        kind: its format.
+        stretches: of the file. One that cannot be read from its middle is as its first stretch is: what is older must not come twice.
+        run: a range has the same receipt in all attempts of one run, and another in the next.
+        range_bytes: the largest range, unless the file cannot be read from its middle.
+    """
+    if kind in _WHOLE:
+        stretches, range_bytes = [stretches[0]._replace(end=file.size)], max(file.size, 1)
+    first = 0
+    for stretch in stretches:
+        size = stretch.end - first
+        parts = max(1, -(-size // range_bytes))
+        bounds = [first + size * part // parts for part in range(parts + 1)]
+        for start, end in pairwise(bounds):
+            receipt = receipt_of(run, file.path, start, end)
+            yield FileRange(receipt, file.path, kind, start, end, file.size, stretch.arrival, stretch.name)
+        first = stretch.end
+
+
+class KnowsFiles(Protocol):
+    """The part of a ledger of files that is needed to plan. It is pickled."""
+
+    def stretches(self, files: Sequence[tuple[StoredFile, Beginning]], now: int) -> dict[str, list[Stretch]]:
+        """Return the stretches of each file by its path. A new one is in the ledger before this returns."""
+
+
+def plan_ranges(
+    files: Sequence[StoredFile], run: UUID, now: int, range_bytes: int = RANGE_BYTES, known: KnowsFiles | None = None
+) -> Iterator[FileRange]:
+    """Yield the ranges of all files, in the order of the files.
+
+    Args:
+        files: by `match`.
+        run, range_bytes: as of `split`.
+        now: when the run started, microseconds since 1970: messages of new files arrived when these were written, and not later than this.
+        known: which files were read before; without it all are new.
+
+    Raises:
+        Unavailable: one cannot be read.
+    """
+    begun = list(zip(files, beginnings(files), strict=True))
+    found = known.stretches([each for each in begun if each[0].size], now) if known is not None else {}
+    for file, beginning in begun:
+        stretches = found.get(file.path) or [Stretch(file.size, file.path, arrival_of(file, now))]
+        yield from split(file, beginning.format, stretches, run, range_bytes)

@@ -1,8 +1,7 @@
 """`ReadFiles`: patterns in, the messages of the files that they name and a report a range out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 from uuid import UUID
 
@@ -12,7 +11,8 @@ from apache_beam.typehints.decorators import no_annotations
 
 from schemas.message import FileRange, Messages
 from schemas.outcomes import Report
-from transforms.io.files.plan import RANGE_BYTES, match, plan_ranges
+from transforms.io.files.ledger import groups
+from transforms.io.files.plan import RANGE_BYTES, KnowsFiles, match, plan_ranges
 from transforms.io.files.read import SIZES, read_range
 from transforms.metrics import Metric, count
 
@@ -37,20 +37,23 @@ class ReadFiles(beam.PTransform):
     Args:
         patterns: files, folders or globs, on any of Beam's filesystems.
         run: the run's UUID.
-        arrival: microseconds since 1970, of messages that have none.
+        now: when the run started, microseconds since 1970. Messages without a time of arrival have that of their file: the one
+            that it had when it was read first; of a new one, when it was written, and not later than this.
         range_bytes: the largest range of a file that can be split.
         batch_size: the most messages of one element.
         allow_empty: whether a pattern may match no file.
         ledger: where receipts are opened, if anywhere.
+        known: which files were read before; without it all are new.
     """
 
     patterns: Sequence[str]
     run: str
-    arrival: int
+    now: int
     range_bytes: int = RANGE_BYTES
     batch_size: int = SIZES.messages
     allow_empty: bool = False
     ledger: OpensReceipts | None = None
+    known: KnowsFiles | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -79,23 +82,18 @@ class ReadFiles(beam.PTransform):
 class _PlanRangesFn(beam.DoFn):
     def __init__(self, step: ReadFiles) -> None:
         self._run = UUID(step.run)
-        self._arrival = step.arrival
+        self._now = step.now
         self._range_bytes = step.range_bytes
         self._allow_empty = step.allow_empty
         self._ledger = step.ledger
+        self._known = step.known
 
     def process(self, patterns: list[str]) -> Iterator[FileRange]:
         files = match(patterns, self._allow_empty)
-        for ranges in _groups(plan_ranges(files, self._run, self._arrival, self._range_bytes), OPENED_AT_ONCE):
+        for ranges in groups(plan_ranges(files, self._run, self._now, self._range_bytes, self._known), OPENED_AT_ONCE):
             if self._ledger is not None:
                 self._ledger.open_receipts(ranges)
             yield from ranges
-
-
-def _groups(ranges: Iterable[FileRange], size: int) -> Iterator[list[FileRange]]:
-    rest = iter(ranges)
-    while group := list(islice(rest, size)):
-        yield group
 
 
 class _ReadRangesFn(beam.DoFn):

@@ -5,8 +5,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from schemas.message import FileRange
+from transforms.io.files.identity import StoredFile, Stretch
 from transforms.io.files.pieces import Sizes
-from transforms.io.files.plan import split
+from transforms.io.files.plan import beginning_of, split
 from transforms.io.files.read import read_range
 
 RUN = UUID(int=7)
@@ -22,7 +23,13 @@ class Read(NamedTuple):
 
 
 def ranges(path: Path, range_bytes: int = WHOLE) -> list[FileRange]:
-    return list(split(str(path), path.stat().st_size, RUN, ARRIVAL, range_bytes))
+    """Return the ranges of a file that arrived at ARRIVAL."""
+    return parts(str(path), path.stat().st_size, range_bytes=range_bytes)
+
+
+def parts(path: str, size: int, run: UUID = RUN, arrival: int = ARRIVAL, range_bytes: int = WHOLE) -> list[FileRange]:
+    """Return the ranges of a file that is one stretch."""
+    return list(split(StoredFile(path, size), beginning_of(path).format, [Stretch(size, path, arrival)], run, range_bytes))
 
 
 def read(path: Path, range_bytes: int = WHOLE, sizes: Sizes | None = None, batch_size: int = 2_000) -> list[Read]:

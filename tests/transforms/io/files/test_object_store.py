@@ -9,8 +9,8 @@ import zstandard
 from schemas.errors import ConfigError, Unavailable
 from tests.transforms.io.files.avro_files import container, record
 from tests.transforms.io.files.fake_files import FakeFiles
-from tests.transforms.io.files.reading import ARRIVAL, RUN
-from transforms.io.files.plan import match, split
+from tests.transforms.io.files.reading import parts
+from transforms.io.files.plan import match
 from transforms.io.files.read import read_range
 
 TEXTS = [b'{"number":%d}' % number for number in range(300)]
@@ -68,8 +68,8 @@ def test_a_store_that_does_not_answer_is_unavailable(pattern: str) -> None:
 def read(name: str) -> list[bytes]:
     path = "fake://bucket/file"
     FakeFiles.objects[path] = FILES[name]
-    parts = list(split(path, len(FILES[name]), RUN, ARRIVAL, 1_000))
-    return [payload for part in parts for messages in read_range(part) for payload in messages.payloads]
+    ranges = parts(path, len(FILES[name]), range_bytes=1_000)
+    return [payload for part in ranges for messages in read_range(part) for payload in messages.payloads]
 
 
 @formats
@@ -88,7 +88,7 @@ def test_an_outage_is_never_taken_for_a_broken_file(name: str) -> None:
 
 
 def test_an_object_that_went_away_is_unavailable() -> None:
-    (part, *_) = split("fake://bucket/day/a.jsonl", 3, RUN, ARRIVAL)
+    (part, *_) = parts("fake://bucket/day/a.jsonl", 3)
     del FakeFiles.objects["fake://bucket/day/a.jsonl"]
     with pytest.raises(Unavailable, match="cannot be opened: no object"):
         list(read_range(part))

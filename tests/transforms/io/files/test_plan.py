@@ -7,8 +7,8 @@ import pytest
 import zstandard
 
 from schemas.errors import ConfigError, Unavailable
-from tests.transforms.io.files.reading import ARRIVAL, RUN, ranges
-from transforms.io.files.plan import detect_format, match, plan_ranges, split
+from tests.transforms.io.files.reading import ARRIVAL, RUN, parts, ranges
+from transforms.io.files.plan import beginning_of, match, plan_ranges
 
 FRAME = zstandard.compress(b"x\n")
 
@@ -25,9 +25,10 @@ def paths(*patterns: object) -> list[str]:
     return [file.path for file in match([str(pattern) for pattern in patterns])]
 
 
-def test_a_file_is_matched_with_its_size(tmp_path: Path) -> None:
+def test_a_file_is_matched_with_its_size_and_when_it_was_written(tmp_path: Path) -> None:
     (path,) = put(tmp_path, "a.jsonl")
-    assert match([path]) == [(path, 3)]
+    os.utime(path, ns=(0, 1_700_000_000_123_456_789))
+    assert match([path]) == match([f"{tmp_path}/*"]) == [(path, 3, 1_700_000_000_123_456)]
 
 
 def test_files_are_sorted_and_each_comes_once(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_a_pattern_without_a_file_is_refused_by_name(tmp_path: Path, pattern: st
 
 def test_a_pattern_may_match_nothing_if_that_is_allowed(tmp_path: Path) -> None:
     (path,) = put(tmp_path, "a.jsonl")
-    assert match([path, f"{tmp_path}/*.missing"], allow_empty=True) == [(path, 3)]
+    assert paths(path) == [file.path for file in match([path, f"{tmp_path}/*.missing"], allow_empty=True)]
     assert match([f"{tmp_path}/missing.jsonl"], allow_empty=True) == []
 
 
@@ -128,12 +129,12 @@ def test_an_unknown_filesystem_is_refused() -> None:
 def test_the_format_is_told_by_content(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "named.parquet.gz"
     path.write_bytes(content)
-    assert detect_format(str(path)) == expected
+    assert beginning_of(str(path)).format == expected
 
 
 def test_what_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"cannot be opened: .*directory"):
-        detect_format(str(tmp_path))
+        beginning_of(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -142,10 +143,10 @@ def test_what_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
 def test_ranges_cover_the_file(tmp_path: Path, size: int, range_bytes: int, bounds: list[int]) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"x" * size)
-    parts = ranges(path, range_bytes)
-    assert [part.start for part in parts] + [parts[-1].end] == bounds
-    assert [part.end for part in parts] == bounds[1:]
-    assert {(part.path, part.format, part.size, part.arrival) for part in parts} == {(str(path), "lines", size, ARRIVAL)}
+    found = ranges(path, range_bytes)
+    assert [part.start for part in found] + [found[-1].end] == bounds
+    assert [part.end for part in found] == bounds[1:]
+    assert {(part.path, part.format, part.size, part.arrival) for part in found} == {(str(path), "lines", size, ARRIVAL)}
 
 
 @pytest.mark.parametrize("content", [gzip.compress(b"abc", mtime=0), FRAME])
@@ -157,20 +158,19 @@ def test_a_compressed_file_is_one_range(tmp_path: Path, content: bytes) -> None:
 
 def test_receipts_depend_on_run_file_and_range(tmp_path: Path) -> None:
     a, b = put(tmp_path, "a", "b")
-    receipts = [part.receipt for path in (a, b) for run in (RUN, UUID(int=8)) for part in split(path, 3, run, ARRIVAL, 1)]
+    receipts = [part.receipt for path in (a, b) for run in (RUN, UUID(int=8)) for part in parts(path, 3, run, range_bytes=1)]
     assert len(set(receipts)) == len(receipts) == 12
     assert all(0 < receipt < 1 << 64 for receipt in receipts)
 
 
 def test_receipts_are_the_same_in_each_attempt(tmp_path: Path) -> None:
     (path,) = put(tmp_path, "a")
-    first, second = (list(split(path, 3, RUN, arrival, 2)) for arrival in (1, 2))
+    first, second = (parts(path, 3, RUN, arrival, 2) for arrival in (1, 2))
     assert [part.receipt for part in first] == [part.receipt for part in second]
-    (part,) = split("/dev/null", 0, UUID(int=1), ARRIVAL, 1)
+    (part,) = parts("/dev/null", 0, UUID(int=1))
     assert part.receipt == 9050008876681501026  # in any process
 
 
 def test_all_files_are_planned_in_order(tmp_path: Path) -> None:
     files = match(put(tmp_path, *(f"{number:02}" for number in range(40))))
-    parts = list(plan_ranges(files, RUN, ARRIVAL, 2))
-    assert [part.path for part in parts] == [file.path for file in files for _ in range(2)]
+    assert [part.path for part in plan_ranges(files, RUN, ARRIVAL, 2)] == [file.path for file in files for _ in range(2)]

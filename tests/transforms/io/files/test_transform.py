@@ -156,6 +156,6 @@ def test_it_is_pickled() -> None:
     ],
 )
 def test_wrong_arguments_are_refused(wrong: dict[str, Any], said: str) -> None:
-    arguments: dict[str, Any] = {"patterns": ["a"], "run": str(RUN), "arrival": ARRIVAL} | wrong
+    arguments: dict[str, Any] = {"patterns": ["a"], "run": str(RUN), "now": ARRIVAL} | wrong
     with pytest.raises(ValueError, match=said):
         ReadFiles(**arguments)
