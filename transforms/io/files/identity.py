@@ -7,6 +7,7 @@ from apache_beam.io.filesystems import FileSystems
 from xxhash import xxh3_64_intdigest, xxh3_128
 
 from schemas.errors import Unavailable
+from schemas.limits import EARLIEST_ARRIVAL
 from transforms.io.files.source import Source
 
 HEAD_BYTES = 256
@@ -15,8 +16,6 @@ BLOCK_BYTES = 1 << 20
 WITH_CHECKSUMS = ("gs", "s3")
 # Files that can grow at their end: what was read of them is still there.
 CAN_GROW = ("lines", "gzip", "zstd")
-# A file that is older has a date that somebody's tool has made up: messages of this form are not older.
-OLDEST = 1_577_836_800_000_000  # 2020-01-01
 
 
 class StoredFile(NamedTuple):
@@ -103,8 +102,11 @@ def _hashes(file: StoredFile, ends: Sequence[int]) -> dict[int, str]:
 
 
 def arrival_of(file: StoredFile, now: int) -> int:
-    """Return when a new file's messages arrived: when it was written, if that can be, else now; microseconds since 1970."""
-    return min(file.modified, now) if file.modified >= OLDEST else now
+    """Return when a new file's messages arrived: when it was written, if that can be, else now; microseconds since 1970.
+
+    A file that is older than messages of this form has a date that somebody's tool has made up.
+    """
+    return min(file.modified, now) if file.modified >= EARLIEST_ARRIVAL else now
 
 
 class KnownFiles:

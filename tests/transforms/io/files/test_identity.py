@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Unavailable
+from schemas.limits import EARLIEST_ARRIVAL
 from schemas.message import FileRange
 from tests.transforms.io.files.fake_files import FakeFiles
 from tests.transforms.io.files.reading import RUN
@@ -17,7 +18,6 @@ from transforms.io.clickhouse import Client
 from transforms.io.files import identity, ledger
 from transforms.io.files.identity import (
     HEAD_BYTES,
-    OLDEST,
     Beginning,
     Known,
     KnownFiles,
@@ -43,7 +43,8 @@ def stored(path: Path) -> StoredFile:
 
 
 @pytest.mark.parametrize(
-    ("modified", "arrival"), [(NOW - 1, NOW - 1), (NOW + 1, NOW), (0, NOW), (OLDEST - 1, NOW), (OLDEST, OLDEST), (-5, NOW)]
+    ("modified", "arrival"),
+    [(NOW - 1, NOW - 1), (NOW + 1, NOW), (0, NOW), (EARLIEST_ARRIVAL - 1, NOW), (EARLIEST_ARRIVAL, EARLIEST_ARRIVAL), (-5, NOW)],
 )
 def test_a_new_file_arrives_when_it_was_written_if_that_can_be(modified: int, arrival: int) -> None:
     assert arrival_of(StoredFile("a", 1, modified), NOW) == arrival
