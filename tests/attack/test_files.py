@@ -29,7 +29,7 @@ TOKEN = "phc_team"
 
 
 class Ingest(Protocol):
-    """Ingest files some days after NOW, as a process that knows nothing but the tables."""
+    """Ingest files some days after NOW, as a run that knows nothing but the tables."""
 
     def __call__(self, days: float, *sources: Path) -> Summary:
         """Return what became of the events."""
@@ -38,7 +38,6 @@ class Ingest(Protocol):
 @pytest.fixture
 def ingest(sink: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ingest]:
     def run(days: float, *sources: Path) -> Summary:
-        close_all()
         monkeypatch.setattr("pipelines.store.time_ns", lambda: 1000 * int(NOW + days * DAY))
         options = PipelineOptions([], source=[str(source) for source in sources], sink=sink)
         return run_ingest(options, Console(stderr=True, force_terminal=False))[1]
@@ -202,7 +201,6 @@ def test_a_quota_holds_in_an_hour_of_any_age(tmp_path: Path, sink: str) -> None:
         options = PipelineOptions([], source=[str(path)], sink=sink, teams=str(teams))
         run_ingest(options, Console(stderr=True, force_terminal=False))
         shared(sink).command("OPTIMIZE TABLE usage FINAL")
-        close_all()
     assert shared(sink).rows("SELECT count() FROM events_unique") == [(10,)]
     assert shared(sink).rows("SELECT sum(count) FROM outcomes FINAL WHERE reason = 'events_per_hour'") == [(14,)]
 

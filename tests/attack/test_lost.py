@@ -34,7 +34,6 @@ def run(command: list[str], sink: str, source: Path) -> None:
     here = {"chdb:db": sink, "events/": str(source)}
     result = CliRunner().invoke(main, [here.get(word, word) for word in command])
     assert result.exit_code == 0, result.output
-    close_all()
 
 
 def kinds(client: Client) -> list[tuple[str, int]]:
