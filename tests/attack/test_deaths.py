@@ -17,8 +17,11 @@ from runners.ingest import run_ingest
 from schemas.event import Event
 from tests.attack.deaths import Step, ingest_until, killed_at, part_moved, part_synced, token_noted
 from tests.servers.clickhouse_engine import ClickHouseEngine
+from tests.servers.faults import Fault
 from tests.servers.process import wait_until
 from transforms.io.clickhouse import Client, Patience, close_all, connect, shared
+from transforms.io.clickhouse.server import ServerClient
+from transforms.io.clickhouse.url import ServerAt, parse
 from transforms.io.migrate import migrate
 from transforms.sink.rows import event_rows
 from transforms.sink.stored import StoredEvents
@@ -29,6 +32,7 @@ NOW = 1_795_000_000_000_000
 # An insert of `events` moves four parts, its own first. A job of one file has two inserts before that, of receipts and facts.
 PARTS = 4
 LONG = pytest.mark.attack
+EVENT_ROWS = [Event(3, n.to_bytes(16), "$pageview", "d", NOW, NOW + n, b"{}", "", False, 0, 1, n, 0) for n in range(EVENTS)]
 
 
 def write_events(path: Path) -> Path:
@@ -105,7 +109,8 @@ def test_a_server_is_killed_before_it_moves_a_part(tmp_path: Path, number: int) 
 @pytest.mark.parametrize("number", range(1, 1 + PARTS))
 def test_a_server_is_killed_before_it_notes_a_token(tmp_path: Path, number: int) -> None:
     with ClickHouseEngine(tmp_path / "engine") as engine:
-        migrate(connect(engine.url()))
+        migrate(shared(engine.url()))
+        close_all()
         insert_while_killed(token_noted(number, engine.directory / "data"), engine, tmp_path)
 
 
@@ -115,7 +120,7 @@ def insert_while_killed(step: Step, engine: ClickHouseEngine, folder: Path) -> N
     migrate(client)
     stored = StoredEvents(client)
     stored.verify_if_due()
-    rows = event_rows([Event(3, n.to_bytes(16), "$pageview", "d", NOW, NOW + n, b"{}", "", False, 0, 1, n, 0) for n in range(EVENTS)])
+    rows = event_rows(EVENT_ROWS)
     with ThreadPoolExecutor(1) as thread:
         with killed_at(step, engine.pid, folder / "strace"):
             insert = thread.submit(stored.insert, "events", rows, uuid4().hex)
@@ -124,6 +129,25 @@ def insert_while_killed(step: Step, engine: ClickHouseEngine, folder: Path) -> N
         insert.result()
     assert counts(client) == dict.fromkeys((*STORED, "usage"), EVENTS)
     client.close()
+
+
+def test_a_client_that_gave_up_waits_until_the_server_is_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What it sent is stored after all, and nothing is sent again."""
+    with ClickHouseEngine(tmp_path / "engine") as engine, ThreadPoolExecutor(1) as thread:
+        address = parse(engine.url())
+        assert isinstance(address, ServerAt)
+        client = ServerClient(address, Patience(sleep=lambda seconds: time.sleep(min(seconds, 0.05))), answer_timeout=3)
+        migrate(shared(engine.url()))
+        close_all()
+        with engine.faults.on(Fault(hold=True, table="events")):
+            insert = thread.submit(StoredEvents(client).insert, "events", event_rows(EVENT_ROWS), uuid4().hex)
+            wait_until(lambda: engine.faults.held == 1, 60, "the insert")
+            wait_until(lambda: "is still at work on the insert" in caplog.text, 60, "the next attempt")
+            assert not insert.done()
+        insert.result()
+        assert engine.faults.held == 1
+        assert counts(client) == dict.fromkeys((*STORED, "usage"), EVENTS)
+        client.close()
 
 
 @LONG
