@@ -123,7 +123,7 @@ WITH doubled AS (
     FROM events WHERE {{rows}} AND (SELECT count() FROM doubled) > 0 AND _receipt IN (SELECT _receipt FROM doubled)
         AND (_receipt, _offset, _index) IN (SELECT _receipt, _offset, _index FROM doubled) GROUP BY _receipt, team_id, hour
     UNION ALL
-    SELECT _receipt, team_id, toStartOfHour(toDateTime(_timestamp, 'UTC')) AS hour, 'letters', toInt64(count())
+    SELECT _receipt, team_id, toStartOfHour(toDateTime(_timestamp, 'UTC')) AS hour, 'letters', toInt64(sum(events))
     FROM dead_letters FINAL WHERE {{rows}} GROUP BY _receipt, team_id, hour
 ), states AS (
     SELECT receipt, toInt8(status) + 1 AS state, written_at > now() - INTERVAL {LETTERS_KEPT} DAY AS has_letters FROM receipts FINAL

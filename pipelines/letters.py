@@ -79,7 +79,7 @@ def explain(reason: str) -> Explanation:
 
 
 class Group(msgspec.Struct, frozen=True):
-    """The letters of one reason: how many of each status, of how many known teams, and when the first and the last arrived."""
+    """The letters of one reason: how many events of each status, of how many known teams, and when the first and the last arrived."""
 
     reason: str
     waiting: int
@@ -92,7 +92,7 @@ class Group(msgspec.Struct, frozen=True):
 
 def summarize(client: Reader, selection: Selection) -> list[Group]:
     """Return the letters that pass the filters, whatever their status, by reason: those with most waiting first."""
-    counts = ", ".join(f"countIf(status = '{status}') AS {status}" for status in ("waiting", "replayed", "failed_again"))
+    counts = ", ".join(f"sumIf(events, status = '{status}') AS {status}" for status in ("waiting", "replayed", "failed_again"))
     rows = client.rows(
         f"SELECT toString(reason) AS name, {counts}, uniqExactIf(team_id, team_id != 0), min(_timestamp), max(_timestamp)"
         f" FROM letters WHERE {selection.filters()} GROUP BY name ORDER BY waiting DESC, name"

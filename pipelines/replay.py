@@ -15,7 +15,7 @@ from transforms.io.letters import Page, ReadLetters, Selection, checked, plan
 from transforms.io.letters.pages import PAGE_LETTERS, Client, peek
 from transforms.io.letters.selection import chosen
 from transforms.pace import at_once
-from transforms.parse.rules import parse_messages
+from transforms.parse.rules import parse_pieces
 from transforms.receipts import OpenReceipts
 
 # At a rate, letters go in pages of a second, and are stored every five.
@@ -114,9 +114,10 @@ def foresee(client: Client, registry: Registry, selection: Selection, progress: 
     for some in chosen(client, selection):
         groups.update([(letter.team_id, letter.reason) for letter in some])
         for messages in peek(client, some):
-            batch, _ = parse_messages(messages, registry)
-            accepted += len(batch.events)
-            again.update([letter.reason for letter in batch.letters])
+            for batch, _, _ in parse_pieces(messages, registry):
+                accepted += len(batch.events)
+                for letter in batch.letters:
+                    again[letter.reason] += letter.events
             done += len(messages.payloads)
             if progress is not None:
                 progress(done)

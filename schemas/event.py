@@ -70,11 +70,13 @@ class DeadLetter(msgspec.Struct, array_like=True):
         reason: a `schemas.reasons.Reason`.
         detail: one line that names the field, the value (cut) and the limit.
         step: the transform that rejected it.
-        body: the original bytes: of the event where it could be told apart, else of the whole message.
+        body: the original bytes: of the event where it could be told apart, else of the whole message; also of a message with more bad
+            events than are worth a letter each.
         arrival, receipt, offset, index: as in Event.
         stamped: whether the arrival is that of the client's request, and not just the time of reading.
         attempt: 1 for the first, and one more each time that a replay of it fails.
         source, origin_receipt, origin_offset, origin_index: where it was in its first attempt.
+        events: how many rejected events it stands for.
     """
 
     team_id: int
@@ -92,6 +94,7 @@ class DeadLetter(msgspec.Struct, array_like=True):
     origin_receipt: int = 0
     origin_offset: int = 0
     origin_index: int = 0
+    events: int = 1
 
 
 class IngestionWarning(msgspec.Struct, array_like=True):

@@ -123,6 +123,7 @@ DEAD_LETTERS = pa.schema(
         "origin_receipt": pa.uint64(),
         "origin_offset": pa.uint64(),
         "origin_index": pa.uint32(),
+        "events": pa.uint32(),
     }
 )
 

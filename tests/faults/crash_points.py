@@ -64,7 +64,7 @@ SEND = "transforms.io.clickhouse.native:Driver.send_data"
 EVERY_SOURCE = {
     "read, its receipt not opened": Point(LEDGER + "open_stream", "before"),
     "its receipt opened": Point(LEDGER + "open_stream", "after"),
-    "parsed": Point("transforms.parse.transform:parse_messages", "after"),
+    "parsed": Point("transforms.parse.transform:count_outcomes", "after"),
     "limited": Point("transforms.limits.rules:Limiter.enforce", "after"),
     "persons resolved": Point("transforms.persons.resolve_persons:resolve", "after"),
     "properties applied": Point("transforms.persons.apply_person_properties:apply_properties", "after"),

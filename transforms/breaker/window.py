@@ -42,23 +42,28 @@ class Seen(NamedTuple):
     reasons: Counter[str]
 
 
-def seen_of(messages: Messages, batch: Batch, report: Report, now: float) -> Seen:
+def seen_of(messages: Messages, batch: Batch, report: Report, places: range, now: float) -> Seen:
     """Return what ParseEvents made of some messages, in numbers.
 
     Args:
         messages: what was read.
-        batch, report: what became of it; the letters are what was rejected.
+        batch, report: what became of some of them; the letters are what was rejected.
+        places: which messages that were.
         now: monotonic seconds.
     """
     accepted: Counter[int] = Counter()
+    senders: Counter[Sender] = Counter()
+    reasons: Counter[str] = Counter()
     for tally in report.tallies:
         accepted[tally.team_id] += tally.count
-    events, letters = accepted.total(), batch.letters
-    accepted -= Counter(letter.team_id for letter in letters)
-    arrivals = [arrival or messages.arrival for arrival in messages.arrivals or [0]]
-    senders = Counter(sender for letter in letters if (sender := sender_of(letter)))
-    reasons = Counter(letter.reason for letter in letters)
-    return Seen(messages.source, now, min(arrivals), max(arrivals), events, len(letters), accepted, senders, reasons)
+    events = accepted.total()
+    for letter in batch.letters:
+        accepted[letter.team_id] -= letter.events
+        reasons[letter.reason] += letter.events
+        if sender := sender_of(letter):
+            senders[sender] += letter.events
+    arrivals = [arrival or messages.arrival for arrival in messages.arrivals[places.start : places.stop] or [0]]
+    return Seen(messages.source, now, min(arrivals), max(arrivals), events, reasons.total(), +accepted, senders, reasons)
 
 
 def sender_of(letter: DeadLetter) -> Sender:

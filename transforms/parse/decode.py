@@ -1,8 +1,8 @@
 """JSON to the fields that the rules read; everything else stays bytes."""
 
 import re
-from collections.abc import Iterator
 from hashlib import sha1
+from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -10,10 +10,16 @@ from msgspec import Raw, field
 from msgspec.structs import astuple
 
 from schemas.errors import Rejected
-from schemas.limits import MAX_BATCH_EVENTS, MAX_DEPTH
+from schemas.limits import MAX_BATCH_EVENTS, MAX_DEEP_PARTS, MAX_DEPTH, MAX_MESSAGE_BYTES
 from schemas.persons import APP, CAMPAIGN
 from schemas.reasons import Reason
 from transforms.escapes import mend_escapes
+from transforms.parse.structure import CLOSING
+
+try:
+    from transforms.parse.nesting import edges
+except ImportError:  # it was not compiled
+    from transforms.parse.structure import edges
 
 NOTHING = Raw(b"")
 SPACE = b" \t\r\n"
@@ -76,6 +82,14 @@ _FIRST_COPIED = len(Properties.__struct_fields__)
 
 Kind = TypeVar("Kind", Fields, Properties)
 
+
+class _Body(msgspec.Struct, gc=False):
+    """The one field of a message that may be large: nothing else of it is made."""
+
+    batch: Raw = NOTHING
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode_properties = msgspec.json.Decoder(_Known).decode
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
@@ -126,18 +140,30 @@ def envelope_of(raw: bytes) -> Fields:
     """Return the fields of a message. Of a batch, `batch` is a JSON array as it came, in which single events may be no JSON.
 
     Raises:
-        Rejected: malformed_body.
+        Rejected: malformed_body; message_size_too_large if it has too much beside a batch: ten million values of a field that nobody reads
+            would be made.
         RecursionError: it is too deep.
     """
+    batch = None
     try:
+        if len(raw) > MAX_MESSAGE_BYTES:
+            _check_size(len(raw) - len(bytes(_decode_body(raw).batch)))
         return _decode_fields(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         batch = _batch_in(raw)
         if batch is None:
+            if len(raw) > MAX_MESSAGE_BYTES:
+                raise refuse(error) from None
             return _decode_patiently(raw, Fields)
+    _check_size(len(raw) - (batch.stop - batch.start))
     fields = _decode_patiently(b"%b[]%b" % (raw[: batch.start], raw[batch.stop :]), Fields)
     fields.batch = Raw(raw[batch])
     return fields
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_MESSAGE_BYTES:
+        raise Rejected(Reason.MESSAGE_SIZE_TOO_LARGE, f"the message has {size} bytes beside its batch, the limit is {MAX_MESSAGE_BYTES}")
 
 
 def elements(raw: bytes) -> list[bytes]:
@@ -149,12 +175,12 @@ def elements(raw: bytes) -> list[bytes]:
     """
     commas = raw.count(b",")
     if commas > MAX_BATCH_EVENTS and commas > len(raw) // 20:  # rubbish, and too much of it to hold: no event is that small
-        return list(_split(raw))
+        return _split(raw)
     try:
         found = _decode_list(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         try:
-            return list(_split(raw))
+            return _split(raw)
         except ValueError:
             raise refuse(error) from None
     if len(found) > MAX_BATCH_EVENTS:
@@ -162,55 +188,34 @@ def elements(raw: bytes) -> list[bytes]:
     return [bytes(each) for each in found]
 
 
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.S)
-_COMMA = ord(",")
-_BATCH_FOLLOWS = re.compile(rb"\s*:\s*\[")
+_BATCH_FOLLOWS = re.compile(rb'"batch"\s*:\s*\[\Z')
+_NAME_BYTES = 100  # of `"batch"` and the space after it
 
 
 def _batch_in(raw: bytes) -> slice | None:
     """Return where the value of an object's member `batch` is, if that is an array that ends."""
-    depth = 0
-    found = start = None
-    for token in _STRUCTURE.finditer(raw):
-        first = raw[token.start()]
-        if first in b"[{":
-            depth += 1
-        elif first in b"]}":
-            depth -= 1
-            if start is not None and depth == 1:
-                found, start = slice(start, token.end()), None
-        elif depth == 1 and token[0] == b'"batch"' and (value := _BATCH_FOLLOWS.match(raw, token.end())):
-            start = value.end() - 1
-    return found if depth == 0 else None
+    found = None
+    places = edges(raw, 2, commas=False, most=2 * MAX_BATCH_EVENTS) or []
+    for start, end in zip(places[::2], places[1::2], strict=False):
+        if _BATCH_FOLLOWS.search(raw, max(0, start - _NAME_BYTES), start + 1):
+            found = slice(start, end + 1)
+    return found
 
 
-def _split(raw: bytes) -> Iterator[bytes]:
-    """Yield what is between the commas of an array, be it JSON or not.
+def _split(raw: bytes) -> list[bytes]:
+    """Return what is between the commas of an array, be it JSON or not.
 
     Raises:
         ValueError: its brackets do not match.
         Rejected: body_too_large.
     """
-    depth = count = start = 0
-    for token in _STRUCTURE.finditer(raw):
-        first = raw[token.start()]
-        if first in b"[{":
-            depth += 1
-            if depth == 1:
-                start = token.end()
-            continue
-        if first in b"]}":
-            depth -= 1
-        if depth == 0 or (depth == 1 and first == _COMMA):
-            count += 1
-            if count > MAX_BATCH_EVENTS:
-                raise _too_many()
-            yield raw[start : token.start()].strip(SPACE)
-            start = token.end()
-            if depth == 0:
-                break
-    if depth or raw[start:].strip(SPACE):
+    places = edges(raw, 1, commas=True, most=MAX_BATCH_EVENTS + 1)
+    if places is None:
+        raise _too_many()
+    end = next((number for number, place in enumerate(places) if raw[place] in CLOSING), None)
+    if end is None or raw[places[end] + 1 :].strip(SPACE):
         raise ValueError("the brackets do not match")
+    return [raw[start + 1 : stop].strip(SPACE) for start, stop in pairwise(places[: end + 1])]
 
 
 def _too_many() -> Rejected:
@@ -223,13 +228,17 @@ def _decode_patiently(raw: bytes, kind: type[Kind]) -> Kind:
     Raises:
         Rejected: malformed_body if it is no JSON object.
     """
-    texts = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
-    raws = {known.name for known in msgspec.structs.fields(kind) if known.type is Raw}
     try:
         found = _decode_object(mend_escapes(raw))
-        return kind(**{name: found[text] if name in raws else _value(found[text]) for name, text in texts if text in found})
+        return kind(**{name: found[text] if is_raw else _value(found[text]) for name, text, is_raw in _FIELDS_OF[kind] if text in found})
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refuse(error) from None
+
+
+# The name of each field, its name in JSON, and whether it stays JSON.
+_FIELDS_OF = {
+    kind: [(known.name, known.encode_name, known.type is Raw) for known in msgspec.structs.fields(kind)] for kind in (Fields, _Known)
+}
 
 
 class NumberText(str):
@@ -256,21 +265,12 @@ def _number(value: Any) -> Raw:
     raise NotImplementedError(f"a {type(value).__name__} was not decoded from JSON")
 
 
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.S)
-
-
 def is_deep(raw: bytes) -> bool:
     """Return whether JSON is nested deeper than MAX_DEPTH."""
     # Brackets in strings count too at first: that only tells which texts are worth a closer look.
     if len(raw) <= 2 * MAX_DEPTH or raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
         return False
-    depth = 0
-    for found in _BRACKETS.finditer(raw):
-        first = raw[found.start()]
-        depth += (first in b"{[") - (first in b"}]")
-        if depth > MAX_DEPTH:
-            return True
-    return False
+    return edges(raw, MAX_DEPTH + 1, commas=False, most=0) is None
 
 
 class Shallow:
@@ -278,6 +278,9 @@ class Shallow:
 
     Attributes:
         text: the JSON with a placeholder for each part that was set aside.
+
+    Raises:
+        Rejected: malformed_event_properties for more than MAX_DEEP_PARTS, each of which can be shorter than its placeholder.
     """
 
     def __init__(self, raw: bytes) -> None:
@@ -285,22 +288,17 @@ class Shallow:
         # Nobody can write a text that holds its own hash, so no client can pass a string off as a placeholder.
         name = b"\\u0000deep " + sha1(raw).hexdigest().encode()
         self._placeholder = re.compile(rb'"%b (\d+)"' % re.escape(name))
+        places = edges(raw, MAX_DEPTH + 1, commas=False, most=2 * MAX_DEEP_PARTS)
+        if places is None:
+            raise refuse(RecursionError())
         pieces = []
-        depth = kept = start = 0
-        for found in _BRACKETS.finditer(raw):
-            first = raw[found.start()]
-            if first in b"{[":
-                depth += 1
-                if depth == MAX_DEPTH + 1:
-                    start = found.start()
-            elif first in b"}]":
-                if depth == MAX_DEPTH + 1:
-                    pieces += [raw[kept:start], b'"%b %d"' % (name, len(self._parts))]
-                    kept = found.end()
-                    self._parts.append(raw[start:kept])
-                depth -= 1
-        if depth > MAX_DEPTH:  # it never closes: what is left is no JSON
-            pieces.append(raw[kept:start])
+        kept = 0
+        for start, end in zip(places[::2], places[1::2], strict=False):
+            pieces += [raw[kept:start], b'"%b %d"' % (name, len(self._parts))]
+            kept = end + 1
+            self._parts.append(raw[start:kept])
+        if len(places) % 2:  # it never closes: what is left is no JSON
+            pieces.append(raw[kept : places[-1]])
             kept = len(raw)
         self.text = b"".join([*pieces, raw[kept:]])
 

@@ -32,7 +32,7 @@ ESCAPED_NUL = rb"\u0000"
 
 def shown(value: Any) -> str:
     """Return a value as a message may show it: one line, cut."""
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else repr(value[:CUT] if isinstance(value, list) else value)
     return repr(text[:CUT])[1:-1] + ("..." if len(text) > CUT else "")
 
 

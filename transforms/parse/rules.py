@@ -1,14 +1,25 @@
-"""Raw messages in; a batch of events, dead letters and warnings out, with the count of what was received."""
+"""Raw messages in; batches of events, dead letters and warnings out, with the count of what was received."""
 
 from collections import Counter
+from collections.abc import Iterator
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from schemas.errors import Rejected
 from schemas.event import Batch, DeadLetter, Event, IngestionWarning, PersonMode
-from schemas.limits import MAX_ARRIVAL_APART, MAX_BODY_BYTES, MAX_DEPTH, MAX_DISTINCT_ID, MAX_EVENT_NAME, MAX_MESSAGE_BYTES
+from schemas.limits import (
+    MAX_ARRIVAL_APART,
+    MAX_BAD_EVENTS,
+    MAX_BODY_BYTES,
+    MAX_DEPTH,
+    MAX_DISTINCT_ID,
+    MAX_EVENT_NAME,
+    MAX_FACTS,
+    MAX_LETTER_BYTES,
+    MAX_MESSAGE_BYTES,
+)
 from schemas.message import Messages, Origin
 from schemas.outcomes import Outcome, Report, Tally
 from schemas.reasons import Limit, Reason, WarningType
@@ -44,19 +55,49 @@ HOUR = 3_600_000_000  # microseconds
 STREAMS = ("kafka://", "pubsub://")  # whose messages have a time from their broker
 
 
-def parse_messages(messages: Messages, registry: Registry) -> tuple[Batch, Report]:
-    """Return the events of some messages, and the count of what was received.
+# What a batch holds at most, but for one event or the letters of one message: a receipt of some kilobytes may become gigabytes.
+BATCH_EVENTS = 5_000
+BATCH_BYTES = 16 << 20
+FACT_BYTES = 300  # what a fact weighs besides its value
+LETTER_BYTES = 1_000  # and a letter besides its body
 
-    What cannot be accepted is a dead letter in the batch; nothing is raised. The report counts every event, good or bad, by team and hour
-    of arrival; a message that cannot be taken apart counts as one event, of team 0.
+
+class Piece(NamedTuple):
+    """What some messages of a receipt have become.
+
+    Attributes:
+        batch: the events, dead letters and warnings.
+        report: the count of what was received; the last piece of a message says that it was parsed.
+        places: of the messages in their receipt.
     """
-    parser = _Parser(messages, registry)
-    parser.parse_all(messages)
-    for (team, arrival), count in Counter(map(_TEAM_AND_ARRIVAL, parser.events)).items():
-        parser.received[team, arrival // HOUR] += count
-    tallies = [Tally(team, hour * 3600, Outcome.RECEIVED, "", count) for (team, hour), count in parser.received.items()]
-    batch = Batch(parser.events, parser.letters, list(parser.warnings.values()))
-    return batch, Report(messages.receipt, tallies, parsed=len(messages.payloads))
+
+    batch: Batch
+    report: Report
+    places: range
+
+
+def parse_pieces(messages: Messages, registry: Registry) -> Iterator[Piece]:
+    """Yield the events of some messages in batches that are no larger than what can be held, and the count of what was received.
+
+    What cannot be accepted is a dead letter in its batch; nothing is raised. The reports count every event, good or bad, by team and hour
+    of arrival; a message that cannot be taken apart counts as one event, of team 0. There is one piece at least.
+    """
+    return _Parser(messages, registry).pieces(messages)
+
+
+def parse_messages(messages: Messages, registry: Registry) -> tuple[Batch, Report]:
+    """Return the same at once, of messages that are known to be harmless."""
+    whole, counts = Batch([], [], []), Report(messages.receipt)
+    tallies: Counter[tuple[int, int]] = Counter()
+    for batch, report, _ in parse_pieces(messages, registry):
+        whole.events += batch.events
+        whole.letters += batch.letters
+        whole.warnings += batch.warnings
+        counts.parsed += report.parsed
+        for tally in report.tallies:
+            tallies[tally.team_id, tally.hour] += tally.count
+    counts.tallies = [Tally(team, hour, Outcome.RECEIVED, "", count) for (team, hour), count in tallies.items()]
+    return whole, counts
 
 
 def arrivals_of(messages: Messages) -> list[int]:
@@ -70,9 +111,17 @@ _TEAM_AND_ARRIVAL = attrgetter("team_id", "arrival")
 
 
 class _Message:
-    """One message, and what its events have from it."""
+    """One message, what its events have from it, and those that were rejected.
 
-    __slots__ = ("arrival", "envelope", "historical", "offset", "origin", "payload", "sent_at", "shallow", "stamped", "token")
+    Attributes:
+        letters: of rejected events, while they are few: see `is_rubbish`.
+        reasons: how many were rejected, by reason.
+    """
+
+    __slots__ = (
+        "_head", "_letter_bytes", "arrival", "envelope", "historical", "letters", "offset", "origin", "payload", "reasons", "rejected",
+        "sent_at", "shallow", "stamped", "token",
+    )  # fmt: skip
 
     def __init__(self, messages: Messages, place: int, payload: bytes) -> None:
         self.payload = payload
@@ -87,6 +136,20 @@ class _Message:
         self.historical = False
         self.envelope: Fields | None = None  # of a batch
         self.shallow: Shallow | None = None  # of JSON that is too deep for a decoder
+        self.letters: list[DeadLetter] = []
+        self.reasons: Counter[Reason] = Counter()
+        self.rejected = self._letter_bytes = 0
+        self._head: bytes | None = None
+
+    @property
+    def is_rubbish(self) -> bool:
+        """Whether so much is rejected that it becomes one letter."""
+        return self.rejected > MAX_BAD_EVENTS or self._letter_bytes > MAX_LETTER_BYTES
+
+    def add(self, letter: DeadLetter) -> None:
+        """Take in a letter."""
+        self.letters.append(letter)
+        self._letter_bytes += len(letter.body)
 
     def letter(self, raw: bytes) -> bytes:
         """Return the bytes of a dead letter: a message that can be replayed, with the event's own bytes in it as they came."""
@@ -94,7 +157,11 @@ class _Message:
             return self.payload
         if self.shallow is not None:
             raw = self.shallow.restored(raw)
-        envelope = self.envelope
+        if self._head is None:
+            self._head = self._head_of(self.envelope)
+        return self._head + raw + b"]}"
+
+    def _head_of(self, envelope: Fields) -> bytes:
         known = {
             "api_key": self.token,
             "sent_at": envelope.sent_at,
@@ -102,7 +169,7 @@ class _Message:
             "historical_migration": envelope.historical_migration,
         }
         head = encode_any({name: value for name, value in known.items() if value is not None})
-        return head[:-1] + (b"," if len(head) > 2 else b"") + b'"batch":[' + raw + b"]}"
+        return head[:-1] + (b"," if len(head) > 2 else b"") + b'"batch":['
 
 
 class _Parser:
@@ -117,22 +184,58 @@ class _Parser:
         self._teams: dict[str, int] = {}
         self._plain = _PlainTeams(registry)
         self._ordinary = Ordinary(self._plain, messages.receipt) if COMPILED and not messages.rejected else None
+        self._first = 0  # message of the piece
+        self.facts = 0  # of the events of a message
+        self._start()
+
+    def _start(self) -> None:
         self.events: list[Event] = []
         self.letters: list[DeadLetter] = []
         self.warnings: dict[tuple[int, str, str], IngestionWarning] = {}
         self.received: Counter[tuple[int, int]] = Counter()  # of what was rejected; the events are counted when all are there
+        self.bytes = 0  # of what is more than the messages as they came
+        self._teams.clear()
+        self._plain.clear()
 
-    def parse_all(self, messages: Messages) -> None:
+    def pieces(self, messages: Messages) -> Iterator[Piece]:
         """Parse the messages: at once those that are one ordinary event."""
         ordinary = self._ordinary
         arrivals = arrivals_of(messages)
         for place, (payload, arrival, offset) in enumerate(zip(messages.payloads, arrivals, messages.offsets, strict=True)):
             if ordinary is None or (event := ordinary.event(payload, None, arrival, None, False, offset, 0)) is None:
-                self.parse(_Message(messages, place, payload))
+                message = _Message(messages, place, payload)
+                for index, raw in enumerate(self._opened(message)):
+                    self._parse_element(raw, message, index)
+                    if self._is_full():
+                        yield self._cut(place, place + 1)
+                self._close(message)
             elif ordinary.has_more:
                 self._add_more(ordinary, event)
             else:
                 self.events.append(event)
+            if self._is_full():
+                yield self._cut(place + 1, place + 1)
+        if self._first < len(messages.payloads) or not messages.payloads:
+            yield self._cut(len(messages.payloads), len(messages.payloads))
+
+    def _is_full(self) -> bool:
+        return len(self.events) >= BATCH_EVENTS or self.bytes >= BATCH_BYTES
+
+    def _cut(self, parsed: int, begun: int) -> Piece:
+        """Return what is there, and start anew.
+
+        Args:
+            parsed, begun: how many messages are parsed to their end, and have begun to be.
+        """
+        received = self.received
+        for (team, arrival), count in Counter(map(_TEAM_AND_ARRIVAL, self.events)).items():
+            received[team, arrival // HOUR] += count
+        tallies = [Tally(team, hour * 3600, Outcome.RECEIVED, "", count) for (team, hour), count in received.items()]
+        batch = Batch(self.events, self.letters, list(self.warnings.values()))
+        piece = Piece(batch, Report(self._receipt, tallies, parsed=parsed - self._first), range(self._first, begun))
+        self._first = parsed
+        self._start()
+        return piece
 
     def _take(self, raw: bytes, message: _Message, index: int) -> bool:
         """Take an ordinary event of a batch; return whether it was."""
@@ -170,32 +273,34 @@ class _Parser:
             self._listen(event)
         self.events.append(event)
 
-    def parse(self, message: _Message) -> None:
-        """Parse one message, of any shape."""
+    def _opened(self, message: _Message) -> list[bytes]:
+        """Parse one message, of any shape, but for the events of a batch: return those."""
         payload = message.payload
+        self.facts = 0
         try:
             if self._broken:
                 raise Rejected(Reason(self._broken), f"{self._source} cannot be read from here on")
             text = payload if payload[:1] == b"{" else unwrap(payload)
             try:
-                self._parse_text(text, message)
+                return self._parse_text(text, message)
             except RecursionError:
                 message.shallow = Shallow(text)
-                self._parse_text(message.shallow.text, message)
+                return self._parse_text(message.shallow.text, message)
         except Rejected as error:
             self._reject(error, 0, payload, message, 0)
+            return []
 
-    def _parse_text(self, text: bytes, message: _Message) -> None:
-        """Parse JSON: an array of events, a batch, an event, or a captured message."""
+    def _parse_text(self, text: bytes, message: _Message) -> list[bytes]:
+        """Parse JSON: an array of events, a batch, an event, or a captured message. Return the events of an array or batch."""
         if text[:1] == b"[":
             raws = elements(text)
             message.envelope = Fields()
-            self._parse_list(raws, message)
-            return
+            return raws
         fields = envelope_of(text)
         if fields.batch is not NOTHING:
-            self._parse_batch(fields, message)
-        elif len(text) > MAX_MESSAGE_BYTES:
+            return self._open_batch(fields, message)
+        self.bytes += len(text)
+        if len(text) > MAX_MESSAGE_BYTES:
             raise Rejected(Reason.MESSAGE_SIZE_TOO_LARGE, f"the message has {len(text)} bytes, the limit is {MAX_MESSAGE_BYTES}")
         elif isinstance(fields.data, str) and (fields.now is not None or fields.event is None):  # an edge may name the event outside too
             self._parse_captured(fields, message)
@@ -204,8 +309,9 @@ class _Parser:
                 message.sent_at = _sent_at(fields, message)
             message.historical = fields.historical_migration is True
             self._parse_event(fields, text, message, 0)
+        return []
 
-    def _parse_batch(self, fields: Fields, message: _Message) -> None:
+    def _open_batch(self, fields: Fields, message: _Message) -> list[bytes]:
         if len(message.payload) > MAX_BODY_BYTES:
             raise Rejected(Reason.BODY_TOO_LARGE, f"the body has {len(message.payload)} bytes, the limit is {MAX_BODY_BYTES}")
         raws = elements(bytes(fields.batch))
@@ -213,18 +319,37 @@ class _Parser:
         message.token = _first(fields.api_key, fields.token, fields.dollar_token)
         message.sent_at = _sent_at(fields, message)
         message.historical = fields.historical_migration is True
-        self._parse_list(raws, message)
+        return raws
 
-    def _parse_list(self, raws: list[bytes], message: _Message) -> None:
-        for index, raw in enumerate(raws):
-            if self._take(raw, message, index):
-                continue
-            try:
-                fields = fields_of(raw)
-            except (Rejected, RecursionError) as error:
-                self._reject(_rejected(error), self._team_or_none(message.token), raw, message, index)
-                continue
-            self._parse_event(fields, raw, message, index)
+    def _parse_element(self, raw: bytes, message: _Message, index: int) -> None:
+        """Parse an event of a batch."""
+        self.bytes += len(raw)
+        if self.facts > MAX_FACTS:
+            error = Rejected(Reason.BODY_TOO_LARGE, f"the events before it say more than {MAX_FACTS} things of persons and groups")
+            self._reject(error, self._team_or_none(message.token), raw, message, index)
+            return
+        if self._take(raw, message, index):
+            return
+        try:
+            fields = fields_of(raw)
+        except (Rejected, RecursionError) as error:
+            self._reject(_rejected(error), self._team_or_none(message.token), raw, message, index)
+            return
+        self._parse_event(fields, raw, message, index)
+
+    def _close(self, message: _Message) -> None:
+        """Put in the letters of a message."""
+        for letter in [self._letter_of(message)] if message.is_rubbish else message.letters:
+            self.received[letter.team_id, letter.arrival // HOUR] += letter.events
+            self.letters.append(letter)
+            self.bytes += len(letter.body) + LETTER_BYTES
+
+    def _letter_of(self, message: _Message) -> DeadLetter:
+        """Return the one letter of a message with too many events that are rejected."""
+        (reason, count), *_ = message.reasons.most_common(1)
+        detail = f"{message.rejected} events of the message are rejected, {count} of them as this"
+        team = self._team_or_none(message.token)
+        return self._letter(Rejected(reason, detail), team, message.payload, message, 0, message.rejected)
 
     def _parse_captured(self, envelope: Fields, message: _Message) -> None:
         """Parse the event in an envelope; what the edge says of it wins."""
@@ -347,6 +472,9 @@ class _Parser:
             self._warn_event(event, kind, field, value)
 
         add_facts(event, warn)
+        facts = len(event.facts) + len(event.group_facts)
+        self.facts += facts
+        self.bytes += FACT_BYTES * facts
 
     def _made_uuid(self, fields: Fields, raw: bytes, message: _Message, index: int) -> bytes:
         """Return a uuid that holds no time of reading: that differs the next time."""
@@ -387,16 +515,24 @@ class _Parser:
             return 0
 
     def _reject(self, error: Rejected, team: int, raw: bytes, message: _Message, index: int) -> None:
-        arrival = message.arrival
-        self.received[team, arrival // HOUR] += 1
+        message.rejected += 1
+        message.reasons[error.reason] += 1
+        if message.is_rubbish:
+            message.letters.clear()
+        else:
+            message.add(self._letter(error, team, message.letter(raw), message, index))
+        if team:
+            self._warn(team, error.reason.value, "", {"detail": error.detail}, message.arrival, message.offset)
+
+    def _letter(self, error: Rejected, team: int, body: bytes, message: _Message, index: int, events: int = 1) -> DeadLetter:
         origin = self._origin(message, index)
-        letter = DeadLetter(
+        return DeadLetter(
             team,
             error.reason.value,
             error.detail,
             STEP,
-            message.letter(raw),
-            arrival,
+            body,
+            message.arrival,
             self._receipt,
             message.offset,
             index,
@@ -406,10 +542,8 @@ class _Parser:
             origin.receipt,
             origin.offset,
             origin.index,
+            events,
         )
-        self.letters.append(letter)
-        if team:
-            self._warn(team, error.reason.value, "", {"detail": error.detail}, message.arrival, message.offset)
 
     def _warn_about(self, event: Event, name: str, identity: str, fields: Fields, known: Properties, time: WarningType | None) -> None:
         if len(name) > MAX_EVENT_NAME:

@@ -19,7 +19,7 @@ from transforms.breaker.window import seen_of
 from transforms.io.registry import RegistrySource
 from transforms.metrics import Metric, alarms, count, count_outcomes, timed
 from transforms.parse import rules
-from transforms.parse.rules import parse_messages
+from transforms.parse.rules import Piece, parse_pieces
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class ParseEvents(beam.PTransform):
     """A PTransform that takes messages apart, and checks and completes each event.
 
     `PCollection[Messages]` -> `Parsed`. A message or an event that is bad becomes a dead letter in its batch; its neighbours go on.
+    Messages that become much are given out in several batches, one after the other, so that no more is held than one.
     Element by element: order and window do not matter.
 
     Args:
@@ -74,20 +75,27 @@ class _ParseEventsFn(beam.DoFn):
 
     @no_annotations
     def process(self, messages: Messages) -> Iterator[Batch | pvalue.TaggedOutput]:
-        with timed("ParseEvents"):
-            batch, report = parse_messages(messages, self._registry.current())
-            self._check(messages, batch, report)
-        count(Metric.MESSAGES_PARSED, report.parsed)
-        count_outcomes([report])
-        yield pvalue.TaggedOutput(REPORTS, report)
-        if batch.events or batch.letters:
-            yield batch
+        pieces = parse_pieces(messages, self._registry.current())
+        while (piece := self._next(messages, pieces)) is not None:
+            batch, report, _ = piece
+            count(Metric.MESSAGES_PARSED, report.parsed)
+            count_outcomes([report])
+            yield pvalue.TaggedOutput(REPORTS, report)
+            if batch.events or batch.letters:
+                yield batch
 
-    def _check(self, messages: Messages, batch: Batch, report: Report) -> None:
+    def _next(self, messages: Messages, pieces: Iterator[Piece]) -> Piece | None:
+        with timed("ParseEvents"):
+            piece = next(pieces, None)
+            if piece is not None:
+                self._check(messages, piece)
+        return piece
+
+    def _check(self, messages: Messages, piece: Piece) -> None:
         if self._breaker is None:
             return
         try:
-            self._breaker.breaker().check(seen_of(messages, batch, report, monotonic()))
+            self._breaker.breaker().check(seen_of(messages, *piece, monotonic()))
         except BreakerOpen as error:
             alarms[error.stream] = str(error)
             count(Metric.BREAKERS_OPENED, 1)

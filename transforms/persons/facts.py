@@ -38,6 +38,8 @@ _Said = msgspec.defstruct(
 )
 _decode = msgspec.json.Decoder(_Said).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
+_decode_names = msgspec.json.Decoder(list[str]).decode
 _decode_any = msgspec.json.Decoder().decode
 _INITIALS = {name: initial(name) for name in COPIED}
 
@@ -125,7 +127,11 @@ def _names(raw: Raw, warn: Warn) -> list[str]:
         return []
     first = bytes(raw)[:1]
     if first == b"[":
-        return [name for name in map(_text, msgspec.json.decode(raw, type=list[Raw])) if name is not None]
+        try:
+            return _decode_names(raw)
+        except msgspec.ValidationError:  # not all are strings
+            texts = [text for text in map(bytes, _decode_list(raw)) if text[:1] == b'"']
+            return _decode_names(b"[%b]" % b",".join(texts))
     if first == b"{":
         return list(_decode_object(raw))
     warn(WarningType.MALFORMED_EVENT_PROPERTIES, "$unset", bytes(raw).decode())
@@ -205,8 +211,15 @@ def group_columns(raw: bytes, group_types: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _columns(raw: bytes, group_types: tuple[str, ...]) -> tuple[str, ...]:
-    found = _decode_object(raw)
-    return tuple(_label(found[kind])[:MAX_GROUP_KEY] if kind in found else "" for kind in group_types)
+    found = msgspec.structs.astuple(_group_decoder(group_types)(raw))
+    return tuple("" if each is _ABSENT else _label(each)[:MAX_GROUP_KEY] for each in found)
+
+
+@lru_cache(maxsize=1024)
+def _group_decoder(group_types: tuple[str, ...]) -> Callable[[bytes], msgspec.Struct]:
+    """Return what reads the keys of some types of groups, and passes over all others."""
+    fields = [(f"f{place}", Raw, msgspec.field(name=name, default=_ABSENT)) for place, name in enumerate(group_types)]
+    return msgspec.json.Decoder(msgspec.defstruct("_Groups", fields, gc=False)).decode
 
 
 _short_columns = lru_cache(maxsize=4096)(_columns)  # a user's groups come with each event

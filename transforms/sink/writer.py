@@ -132,8 +132,9 @@ class _Block:
             self.bytes += rows.nbytes
 
     def count(self, what: Event | DeadLetter, outcome: Outcome, reason: str) -> None:
-        """Count one event or letter."""
-        self._counts[what.receipt, what.team_id, what.arrival // 3_600_000_000 * 3600, outcome, reason] += 1
+        """Count one event, or those that a letter stands for."""
+        events = what.events if isinstance(what, DeadLetter) else 1
+        self._counts[what.receipt, what.team_id, what.arrival // 3_600_000_000 * 3600, outcome, reason] += events
 
     def insert(self, client: Inserter) -> list[Report]:
         """Insert everything, events last; return what became of all of it."""

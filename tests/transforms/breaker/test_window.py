@@ -16,7 +16,7 @@ BATCH = b'{"api_key": "phc_b", "batch": [{"event": "e", "distinct_id": "d"}, {"e
 
 def seen(*payloads: bytes, arrivals: list[int] | None = None) -> Seen:
     messages = Messages(9, "source", list(payloads), list(range(len(payloads))), NOW, arrivals or [])
-    return seen_of(messages, *parse_messages(messages, REGISTRY), now=5.0)
+    return seen_of(messages, *parse_messages(messages, REGISTRY), range(len(payloads)), 5.0)
 
 
 def test_who_was_accepted_and_who_sent_what_was_not() -> None:
