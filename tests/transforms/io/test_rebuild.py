@@ -234,7 +234,7 @@ def test_a_server_at_work_is_left_alone(served: Old) -> None:
         ConfigError, match=r"cannot be rebuilt while rows are inserted: a job wrote \d+ seconds ago\nhint: stop all jobs, wait 120"
     ):
         migrate(served.client)
-    assert contents(served.client) == served.before
+    assert contents(served.client, served.before) == served.before
     assert served.client.rows("SELECT count() FROM system.tables WHERE name LIKE '%_rebuilt'") == [(0,)]
 
 
@@ -244,7 +244,7 @@ def test_without_enough_space_nothing_is_begun(old: Old, monkeypatch: pytest.Mon
         ConfigError, match=r"event_ids is copied once, which takes [\d,]+ MiB; [\d,]+ MiB of the disk are free\nhint: add space"
     ):
         migrate(old.client)
-    assert contents(old.client) == old.before
+    assert contents(old.client, old.before) == old.before
 
 
 def test_pieces_are_days_and_hold_a_bounded_number_of_rows(old: Old, monkeypatch: pytest.MonkeyPatch) -> None:
