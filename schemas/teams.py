@@ -1,5 +1,6 @@
 """The team registry: which token belongs to which team, and what each team may send."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
@@ -12,6 +13,8 @@ from schemas.limits import MAX_GROUP_TYPES
 
 OPEN = "open"
 GROUP_TYPES = ("organization", "company", "project", "team", "instance")  # of a team that names none
+MAX_KEY_PARTS = 16  # of a dotted key; three are the most that mean anything
+MAX_DIGITS = 4_300  # of a number, as in Python
 MAX_INT64 = 2**63 - 1  # `team_id` is an Int64 in all tables
 
 _Kind = TypeVar("_Kind")
@@ -82,6 +85,7 @@ def parse_registry(text: bytes, path: str) -> Registry:
         ConfigError: not TOML, an unknown or ill-typed field, a number out of range, an id or a token that is there twice.
     """
     try:
+        _check_cost(text)
         # tomllib lets through the errors of very long numbers (ValueError) and deep nesting (RecursionError).
         file = _convert(tomllib.loads(text.decode()), _RegistryFile, "the file")
         entries = [_convert(entry, _TeamEntry, f"entry {place} of `teams`") for place, entry in enumerate(file.teams, 1)]
@@ -93,6 +97,24 @@ def parse_registry(text: bytes, path: str) -> Registry:
     dropped = frozenset(token for token, team in by_token.items() if token in limits[team].drop_tokens)
     group_types = {entry.id: entry.group_types for entry in entries}
     return Registry(by_token=by_token, limits=limits, defaults=defaults, group_types=group_types, dropped_tokens=dropped)
+
+
+# Strings and comments of TOML, also those that never end.
+_QUOTED = re.compile(
+    rb'''"""(?:[^"\\]++|\\.|"(?!""))*+(?:"""|\\?\Z)''' + rb"|'''(?:[^']++|'(?!''))*+(?:''')?"
+    rb'|"(?:[^"\\\n]++|\\.)*+"?' + rb"|'[^'\n]*+'?" + rb"|#[^\n]*+", re.S,
+)  # fmt: skip
+_DIGITS = re.compile(rb"[0-9_]++")
+_OF_KEYS = bytes(byte for byte in range(128) if chr(byte).isalnum() or chr(byte) in "_- \t\r")
+
+
+def _check_cost(text: bytes) -> None:
+    """Raise ValueError for what takes tomllib minutes, or gigabytes: the square of a key's parts, and kilobytes for each digit."""
+    bare = _QUOTED.sub(b" ", text)
+    if b"." * MAX_KEY_PARTS in bare.translate(None, _OF_KEYS):
+        raise ValueError(f"a key has more than {MAX_KEY_PARTS} parts")
+    if any(found.end() - found.start() > MAX_DIGITS for found in _DIGITS.finditer(bare)):
+        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
 
 
 def _convert(value: Any, kind: type[_Kind], where: str) -> _Kind:
