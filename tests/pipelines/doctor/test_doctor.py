@@ -45,7 +45,7 @@ def test_a_deployment_that_is_well(client: Client, tmp_path: Path) -> None:
     store(client, 1, 2, 3)
     findings = examine(client, teams=str(tmp_path / "teams.toml"))
     assert [finding.what for finding in findings if not is_well(finding) and finding.name != "disks"] == []
-    assert len(findings) == len({finding.name for finding in findings}) == 16
+    assert len(findings) == len({finding.name for finding in findings}) == 17
 
 
 def test_a_server_that_does_not_answer_is_a_failure_and_the_rest_goes_on(tmp_path: Path) -> None:
