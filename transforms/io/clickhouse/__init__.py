@@ -118,11 +118,10 @@ def shared(url: str) -> Client:
 
 
 def close_all() -> None:
-    """Close and forget the shared clients."""
+    """Close the shared clients. They are not forgotten: what this process keeps beside them may open one again."""
     with _lock:
         for client in _shared.values():
             client.close()
-        _shared.clear()
 
 
 def _open(target: EmbeddedAt | ServerAt, patience: Patience) -> Client:
