@@ -88,7 +88,7 @@ def events(count: int, seed: int = 1) -> pa.Table:
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_column_of_every_table_comes_back_exactly(client: Client, name: str) -> None:
     migrate(client)
-    client.command(f"CREATE TABLE copy AS {name} ENGINE = MergeTree ORDER BY tuple()")  # without expiry
+    client.command(f"CREATE TABLE copy AS {name} ENGINE = MergeTree PRIMARY KEY tuple() ORDER BY tuple()")  # without expiry
     rows = edges(SCHEMAS[name])
 
     client.insert("copy", rows)

@@ -28,6 +28,7 @@ from transforms.io.clickhouse import Patience, QueryError, connect
 from transforms.io.clickhouse.server import ServerClient
 from transforms.io.clickhouse.url import ServerAt, parse
 from transforms.io.migrate import migrate
+from transforms.sink.stored import StoredEvents
 
 PASSWORD = "s3cr3t/pass@word?"
 ONE = pa.table({"n": pa.array([1], pa.uint64())})
@@ -243,8 +244,9 @@ def test_an_insert_whose_answer_is_lost_is_stored_once(own_engine: ClickHouseEng
         migrate(client)
         rows = events(5000)
 
+        stored = StoredEvents(client)
         proxy.break_once(INSIDE, "reply", then=own_engine.kill if killed else lambda: None)
-        client.insert("events", rows, token)
+        stored.insert("events", rows, token)
 
         assert len(time.slept) == 1
         assert counts(client) == (5000, 5000, 5000)

@@ -105,12 +105,12 @@ class Scene:
         return time.monotonic() - began
 
     def _leave(self, how: str) -> None:
-        """Have the client lose the server, and wait until an insert of the next attempt is held too."""
+        """Have the client lose the server. One that was cut off waits for what it sent; a worker's successor sends it again."""
         held = self._faults.held
         if how == "cut":
             self._proxy.cut()
-        else:
-            assert self.stream.kill("worker")
+            return
+        assert self.stream.kill("worker")
         wait_until(lambda: self._faults.held > held, 90, "an insert of the next attempt")
 
     def rows(self) -> Rows:
