@@ -1,8 +1,9 @@
 """The last batches of a stream and its history in; out, whether so many are rejected because of a fault of our own.
 
-Two things must come together (docs/breaker.md says why):
+Three things must come together (docs/breaker.md says why):
 - more than a share of the events are rejected, those of the one sender who has most of them left out;
-- teams are missing: of the traffic that the history lets expect, too little is of teams that are still accepted.
+- teams are missing: of the traffic that the history lets expect, too little is of teams that are still accepted;
+- and more than the share is rejected still without what cannot be of those teams, who may just be asleep.
 """
 
 from collections import Counter
@@ -16,6 +17,8 @@ MIN_EVENTS = 200  # fewer are no evidence
 MIN_EXPECTED = 100  # events, nor are fewer of these by history
 MIN_TEAMS = 2  # besides the largest that is missing
 QUIET = 0.1  # of what history lets expect comes at night
+TOKENS = 3  # of a team, that send at the same time
+LEAST_OF_SENDER = 2  # events: whoever sends one is nobody that was known before
 
 History = Mapping[str, Mapping[int, float]]
 """Events a second by source and team, as they were accepted before."""
@@ -48,7 +51,27 @@ class Sample:
 
     def is_suspicious(self, share: float) -> bool:
         """Return whether more than a share is rejected of all but that sender's."""
-        return self.rejected - self.of_one_sender > share * (self.events - self.of_one_sender)
+        return self._is_over(share, self.rejected)
+
+    def has_lost(self, share: float, expected: Mapping[int, float]) -> bool:
+        """Return whether more than a share is rejected of all but that sender's, and what cannot be of the teams that are missing.
+
+        These are no more senders than such teams may have tokens, each with more than one event. If there are others, only what the
+        greatest have more than those counts. Events whose sender cannot be told may be anybody's: they count where hardly anybody is
+        accepted.
+        """
+        missing = sum(1 for team in expected if not self.accepted.get(team))
+        greatest = [count for _, count in self.senders.most_common(2 + TOKENS * missing)]
+        others = greatest[-1] if len(greatest) == 2 + TOKENS * missing else 0
+        theirs = sum(count - others for count in greatest if count >= LEAST_OF_SENDER)
+        accepted = sum(min(self.accepted.get(team, 0), count) for team, count in expected.items())
+        anybodys = self.rejected - self.senders.total()
+        hardly = accepted < QUIET * min(self.events - self.of_one_sender, sum(expected.values()))
+        return self._is_over(share, theirs + (anybodys if hardly else 0))
+
+    def _is_over(self, share: float, rejected: int) -> bool:
+        events = self.events - self.rejected + rejected
+        return rejected - self.of_one_sender > share * (events - self.of_one_sender)
 
     def expected(self, history: History) -> dict[int, float]:
         """Return how many events of each team should be there, by the time in which these messages arrived."""
@@ -110,7 +133,7 @@ def judge(newest_first: Iterable[Seen], history: Callable[[], History], share: f
             break
         expected = sample.expected(history())
         found = coverage(sample.accepted, expected, sample.events - sample.of_one_sender)
-        if found is not None and found.found < (1 - share) * found.usual:
+        if found is not None and found.found < (1 - share) * found.usual and sample.has_lost(share, expected):
             return _said(sample, expected)
     return ""
 
