@@ -78,6 +78,8 @@ def _settle(files: Sequence[tuple[StoredFile, Beginning]], table: "_Table", pool
             return found
         table.enter(new)
         known = table.matching(files)
+        for entry in new:
+            known.add(entry)  # unless an earlier one is there; a replica may not show it yet
 
 
 _SELECT = """
