@@ -1,4 +1,4 @@
-"""B10: rubbish of unknown senders never opens the breaker while known teams are accepted; a registry without teams opens it all the same."""
+"""B10: rubbish of unknown senders does not open the breaker while known teams are accepted; a registry that lost teams still does."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
