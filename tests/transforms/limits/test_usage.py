@@ -43,5 +43,6 @@ def test_many_teams_and_hours_are_read_though_no_query_could_name_them_all(clien
     """ClickHouse refuses a query of more than 256 KiB."""
     count = 3 * MAX_READ + 7
     teams = [(2**62 + number, HOUR + number % 5 * 3600) for number in range(count)]
-    client.command(f"INSERT INTO usage SELECT {2**62} + number, toDateTime({HOUR} + number % 5 * 3600), 1 + number FROM numbers({count})")
+    hour = f"toDateTime({HOUR} + number % 5 * 3600)"
+    client.command(f"INSERT INTO usage (team_id, hour, events) SELECT {2**62} + number, {hour}, 1 + number FROM numbers({count})")
     assert Usage(client).read(teams) == {team_hour: 1 + number for number, team_hour in enumerate(teams)}

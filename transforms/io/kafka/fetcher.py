@@ -150,7 +150,8 @@ class KafkaFetcher(Fetcher[Part]):
         )
         described = describe(self._admin, self._at)
         self._cluster = brokers.cluster_of(self._consumer, self._at)
-        self._number = 0 if described.id else self._positions.count(self._cluster, self._at.topic)
+        # How often a topic without an id was made, as far as is known; 0 if it has an id.
+        self._makings = 0 if described.id else self._positions.count(self._cluster, self._at.topic)
         topic = self._named(described)
         self._take(topic, self._starts(topic, self._mine(topic)))
         super().__init__(f"{split.at.where} split {split.number}", completed(split.sink), split.limits)
@@ -296,7 +297,7 @@ class KafkaFetcher(Fetcher[Part]):
             self._warn(error.problem)
 
     def _named(self, topic: Topic) -> _Named:
-        identity = topic.id or f"#{self._number}"
+        identity = topic.id or f"#{self._makings}"
         is_known = identity == self._topic.id
         name = self._topic.name if is_known else self._positions.name(self._cluster, self._at.topic, identity)
         return _Named(identity, name, topic.partitions)
@@ -322,8 +323,8 @@ class KafkaFetcher(Fetcher[Part]):
             low, high = bounds(self._consumer, self._at, partition)
             offsets = self._offsets[partition]
             start = next_start(offsets.next, low, high, offsets.done.receipt)
-            if start.why == Why.TRUNCATED and self._number:  # a broker without ids of topics: it may be another one
-                self._number += 1
+            if start.why == Why.TRUNCATED and self._makings:  # a broker without ids of topics: it may be another one
+                self._makings += 1
                 return
             self._say(self._topic, {partition: start})
             with self._lock:
