@@ -166,6 +166,45 @@ class Jobs:
         self._log.close()
 
 
+def count(oracle: Oracle, tables: Tables, watch: Watch) -> dict[str, int]:
+    """Return how many of what was sent came out wrong, by the kind of wrong; all should be 0."""
+    ids = [(int(team), uuid) for team, uuid in tables.rows("SELECT team_id, toString(uuid) FROM events")]
+    shown = [(int(team), uuid) for team, uuid in tables.rows("SELECT team_id, toString(uuid) FROM events_unique")]
+    expected = oracle.expected | oracle.late
+    bodies = [_inflated(bytes.fromhex(row[0])) for row in tables.rows("SELECT hex(body) FROM dead_letters")]
+    marks = {mark for body in bodies for mark in MARK.findall(body)}
+    good = [body for body in bodies if not MARK.search(body) and b"phc_late" not in body]
+    return {
+        "lost": len(expected - set(shown)),
+        "made up": len(set(ids) - expected),
+        "doubled after compact": len(ids) - len(set(ids)),
+        "shown twice at the end": len(shown) - len(set(shown)),
+        "shown twice at a look": watch.twice,
+        "vanished at a look": watch.vanished,
+        "rubbish without a letter": len(oracle.rubbish - marks),
+        "letters that are no rubbish": len(good),
+        **_count_persons(oracle, tables),
+    }
+
+
+def _count_persons(oracle: Oracle, tables: Tables) -> dict[str, int]:
+    owner = {(int(team), name): person for team, name, person in tables.rows(
+        "SELECT team_id, distinct_id, toString(person_id) FROM person_distinct_ids")}  # fmt: skip
+    properties = {(int(team), person): json.loads(text) for team, person, text in tables.rows(
+        "SELECT team_id, toString(id), properties FROM persons")}  # fmt: skip
+    apart = [who for who, user in oracle.merged.items() if owner.get(who) is None or owner[who] != owner.get((who[0], user))]
+    stale = [
+        (team, user) for (team, user), number in oracle.latest.items()
+        if properties.get((team, owner.get((team, user), "")), {}).get("n") != number
+    ]  # fmt: skip
+    users = {(team, user) for team, user in owner if user.startswith("user-")}
+    return {
+        "not merged": len(apart),
+        "wrong properties": len(stale),
+        "users in one": len(users) - len({(u[0], owner[u]) for u in users}),
+    }
+
+
 class Campaign:
     """One campaign: sends, harms, heals, and counts."""
 
@@ -206,44 +245,6 @@ class Campaign:
     def close(self) -> None:
         self.kafka.stop()
 
-    def count(self) -> dict[str, Any]:
-        """Return what came of it: what should be 0, and figures."""
-        ids = [(int(team), uuid) for team, uuid in self.tables.rows("SELECT team_id, toString(uuid) FROM events")]
-        shown = [(int(team), uuid) for team, uuid in self.tables.rows("SELECT team_id, toString(uuid) FROM events_unique")]
-        expected = self.oracle.expected | self.oracle.late
-        bodies = [_inflated(bytes.fromhex(row[0])) for row in self.tables.rows("SELECT hex(body) FROM dead_letters")]
-        marks = {mark for body in bodies for mark in MARK.findall(body)}
-        good = [body for body in bodies if not MARK.search(body) and b"phc_late" not in body]
-        return {
-            "lost": len(expected - set(shown)),
-            "made up": len(set(ids) - expected),
-            "doubled after compact": len(ids) - len(set(ids)),
-            "shown twice at the end": len(shown) - len(set(shown)),
-            "shown twice at a look": self.watch.twice,
-            "vanished at a look": self.watch.vanished,
-            "rubbish without a letter": len(self.oracle.rubbish - marks),
-            "letters that are no rubbish": len(good),
-            "not at the end of the topic": self.topic.unacknowledged(),
-            **self._persons(),
-        }
-
-    def _persons(self) -> dict[str, int]:
-        owner = {(int(team), name): person for team, name, person in self.tables.rows(
-            "SELECT team_id, distinct_id, toString(person_id) FROM person_distinct_ids")}  # fmt: skip
-        properties = {(int(team), person): json.loads(text) for team, person, text in self.tables.rows(
-            "SELECT team_id, toString(id), properties FROM persons")}  # fmt: skip
-        apart = [who for who, user in self.oracle.merged.items() if owner.get(who) is None or owner[who] != owner.get((who[0], user))]
-        stale = [
-            (team, user) for (team, user), number in self.oracle.latest.items()
-            if properties.get((team, owner.get((team, user), "")), {}).get("n") != number
-        ]  # fmt: skip
-        users = {(team, user) for team, user in owner if user.startswith("user-")}
-        return {
-            "not merged": len(apart),
-            "wrong properties": len(stale),
-            "users in one": len(users) - len({(u[0], owner[u]) for u in users}),
-        }
-
     def finish(self) -> dict[str, Any]:
         """Bring all to its end, and count."""
         for _ in range(5):
@@ -260,7 +261,8 @@ class Campaign:
         told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         audit = json.loads(told.stdout.splitlines()[-1]) if told.stdout else {"balanced": False, "differences": [told.stderr[-500:]]}
         return {
-            **self.count(),
+            **count(self.oracle, self.tables, self.watch),
+            "not at the end of the topic": self.topic.unacknowledged(),
             "audit": "balanced" if audit["balanced"] else audit["differences"][:5],
             "seed": self.seed,
             "messages": self.oracle.messages,
