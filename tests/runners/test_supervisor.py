@@ -271,6 +271,7 @@ def test_the_slowest_step_is_named() -> None:
 
 
 def test_a_terminal_gets_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one has no view
     monkeypatch.setattr("runners.live.REFRESH_SECONDS", 0.01)
     screen = io.StringIO()
     with show(Watched(), Console(file=screen, force_terminal=True, width=80)):
