@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -75,16 +77,17 @@ def _run(others: list[str], ours: dict[str, Any], stop: threading.Event, heartbe
     sample_often()
     with prism() as (endpoint, runner), tuned():
         heartbeat.runner = runner
-        if not ours["sink"].startswith("chdb:"):
-            ours["shards"] = ours["shards"] or SHARDS
-        options = PipelineOptions([*OPTIONS, f"--job_endpoint={endpoint}", *others], one_process=True, **ours)
-        pool = serve_worker(options)  # a server that nobody holds stops
-        if not options.view_as(StreamOptions).allow_open_ports:
-            refuse_open_ports([os.getpid(), runner.pid])
-        job = prepare(options)
-        pipeline = beam.Pipeline(options=options)
-        ingest(pipeline, job)
-        result = pipeline.run()
+        with _leaving_if_it_ends(runner, heartbeat):
+            if not ours["sink"].startswith("chdb:"):
+                ours["shards"] = ours["shards"] or SHARDS
+            options = PipelineOptions([*OPTIONS, f"--job_endpoint={endpoint}", *others], one_process=True, **ours)
+            pool = serve_worker(options)  # a server that nobody holds stops
+            if not options.view_as(StreamOptions).allow_open_ports:
+                refuse_open_ports([os.getpid(), runner.pid])
+            job = prepare(options)
+            pipeline = beam.Pipeline(options=options)
+            ingest(pipeline, job)
+            result = pipeline.run()
         heartbeat.state, heartbeat.run = "running", str(job.store.run)
         while not stop.wait(EVERY_SECONDS):
             if runner.poll() is not None or result.state in ENDED:
@@ -92,6 +95,24 @@ def _run(others: list[str], ours: dict[str, Any], stop: threading.Event, heartbe
         code = _stopped(runner, heartbeat)
         pool.stop(None)
         _leave(code, heartbeat)
+
+
+@contextmanager
+def _leaving_if_it_ends(runner: "subprocess.Popen[bytes]", heartbeat: Heartbeat) -> Iterator[None]:
+    """End this process if the runner ends meanwhile: Beam, which hands the job over to it, would wait for its answer for ever."""
+    over = threading.Event()
+
+    def watch() -> None:
+        code = runner.wait()
+        if not over.is_set():
+            print(f"sluice: the runner ended with code {code} before the job was handed over", file=sys.stderr)
+            _leave(1, heartbeat)
+
+    threading.Thread(target=watch, name="watch the runner", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _stopped(runner: "subprocess.Popen[bytes]", heartbeat: Heartbeat) -> int:

@@ -1,7 +1,10 @@
 """C2: a worker or a runner that hangs is noticed, said, and replaced; waiting for ClickHouse is said too, and is no hang."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -88,6 +91,23 @@ def test_what_stops_running_is_replaced(name: str, why: str, scene: Scene) -> No
     assert scene.metric("sluice_lag_age_seconds") > 0, "what is known of the lag is still told"
     wait_until(lambda: scene.metric("sluice_workers_hung_total") == 1, 30, "a worker that is killed")
     scene.finish()
+
+
+def test_a_worker_ends_with_a_runner_that_ends_before_it_has_the_job(kafka: Kafka, tmp_path: Path) -> None:
+    """Beam hands the job over without a time limit, and one that starts may be silent for long."""
+    program = tmp_path / "prism"
+    program.write_text(
+        f"#!{sys.executable}\nimport socket, sys\n"
+        "port = next(int(option.partition('=')[2]) for option in sys.argv if option.startswith('--job_port='))\n"
+        "listener = socket.create_server(('127.0.0.1', port))\n"
+        "while not listener.accept()[0].recv(1):\n    pass\n"
+    )
+    program.chmod(0o700)
+    arguments = {"ours": {"source": [KafkaTopic(kafka).source], "sink": f"chdb:{tmp_path / 'db'}"}, "beam": []}
+    command, environment = [sys.executable, "-m", "runners.worker"], {**os.environ, "SLUICE_PRISM": str(program)}
+    done = subprocess.run(command, input=json.dumps(arguments), env=environment, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "the runner ended with code 0 before the job was handed over" in done.stderr
 
 
 @pytest.mark.attack
