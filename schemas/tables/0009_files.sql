@@ -18,8 +18,7 @@ CREATE TABLE IF NOT EXISTS files
     INDEX names name TYPE bloom_filter GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(_version)
-ORDER BY (head, size, content)
-SETTINGS non_replicated_deduplication_window = 1000;
+ORDER BY (head, size, content);
 
 -- What was read before: its messages arrived when the first run that finished a part of it had started. Run again, it inserts the same.
 INSERT INTO files (size, content, name, arrival, inserted_at)

@@ -14,5 +14,4 @@ CREATE TABLE IF NOT EXISTS positions
     written_at DateTime64(6, 'UTC') DEFAULT now64(6)
 )
 ENGINE = MergeTree
-ORDER BY (source, written_at)
-SETTINGS non_replicated_deduplication_window = 1000;
+ORDER BY (source, written_at);
