@@ -41,14 +41,14 @@ def match(patterns: Sequence[str], allow_empty: bool = False) -> list[StoredFile
         ConfigError: a pattern names no file and `allow_empty` is not set; or something that cannot be read as a file.
         Unavailable: a filesystem does not answer.
     """
-    files: set[StoredFile] = set()
+    files: dict[str, StoredFile] = {}  # by path: Beam tells the time of a file less exactly than the system does
     for pattern in patterns:
         found = _matching(pattern)
         if not found and not allow_empty:
             hint = f"check the path (a folder stands for {', '.join(FOLDER_PATTERNS)}), or allow it with --allow-empty"
             raise ConfigError(f"{pattern} matches no file", hint)
-        files.update(found)
-    return sorted(files)
+        files.update((file.path, file) for file in found)
+    return sorted(files.values())
 
 
 def _matching(pattern: str) -> list[StoredFile]:

@@ -36,6 +36,13 @@ def test_files_are_sorted_and_each_comes_once(tmp_path: Path) -> None:
     assert paths(b, tmp_path / "*.log", a, tmp_path / "./x/../b.log") == [a, b]
 
 
+def test_a_time_that_beam_rounds_makes_no_second_file(tmp_path: Path) -> None:
+    (path,) = put(tmp_path, "a.log")
+    for micros in range(1_700_000_000_000_000, 1_700_000_000_000_050):
+        os.utime(path, ns=(0, micros * 1_000 + 999))
+        assert paths(path, tmp_path / "*.log") == [path]
+
+
 def test_a_relative_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = put(tmp_path, "a.jsonl")
     monkeypatch.chdir(tmp_path)
