@@ -73,6 +73,9 @@ CUTS = (
 )
 
 
+FIRST = date(1970, 1, 1)
+
+
 def first_kept(client: Client, months: int | None, before: date | None) -> date:
     """Return the first day that is kept: of the month that was so many months ago, or the one that is named.
 
@@ -88,12 +91,15 @@ def first_kept(client: Client, months: int | None, before: date | None) -> date:
         raise ConfigError("give either --months or --before", "for example --months 13: this month, and 13 whole ones")
     ((today,),) = client.rows("SELECT toDate(now('UTC'))")
     if before is None:
-        if months is None or months < 1:
-            raise ConfigError(f"--months is {months}", "it is at least 1")
+        most = (today.year - FIRST.year) * 12 + today.month - 1
+        if months is None or not 1 <= months <= most:
+            raise ConfigError(f"--months is {months}", f"it is at least 1, and at most {most}: no arrival is before {FIRST}")
         year, month = divmod(today.year * 12 + today.month - 1 - months, 12)
         return date(year, month + 1, 1)
     if before > (latest := today - timedelta(days=WINDOW_DAYS + 1)):
         raise ConfigError(f"--before is {before}, but at most {latest}", "what a stream has not stored yet would be refused")
+    if before < FIRST:
+        raise ConfigError(f"--before is {before}, but at least {FIRST}", "no arrival is before that day")
     return before
 
 

@@ -201,6 +201,9 @@ def test_receipts_go_when_nothing_of_them_is_left(sink: str, files: list[Path]) 
         ([], "give either"),
         (["--months", "3", "--before", "2026-01-01"], "give either"),
         (["--months", "0"], "--months is 0"),
+        (["--months", "99999"], "--months is 99999"),
+        (["--months", "999999999999"], "at most"),
+        (["--before", "1969-12-31"], "--before is 1969-12-31, but at least 1970-01-01"),
         (["--before", "2100-01-01"], "at most"),
     ],
 )

@@ -30,7 +30,10 @@ MORE_THAN_AN_EXPRESSION = (
     "1 UNION ALL SELECT 1", "1 INTERSECT SELECT 1", "1 INTO OUTFILE '/tmp/x'", "1 FORMAT Null", "1 SETTINGS max_threads = 1",
     "1 LIMIT 1", "1 ORDER BY 1", "1 FROM events", "1) FROM events WHERE (1", "1, 2", "DISTINCT 1", "1;", "(SELECT 1;)",
     "1 IN (SELECT team_id FROM events)", "(SELECT 1 FROM url('http://127.0.0.1:1/'))", "exists(SELECT 1 FROM numbers(1))",
-    "arrayExists(x -> (SELECT 1 FROM numbers(1)), [1])", "{x:String}", "1\0", "\ud800 = 1", "\udc80",
+    "arrayExists(x -> (SELECT 1 FROM numbers(1)), [1])", "{x:String}", "1\0",
+    "file('/etc/hostname') != ''", "arrayJoin([1, 1])", "length(ArrayJoin([1, 1])) = 1", "sleep(1) = 0", "throwIf(1)",
+    "1 + (dictGet('d', 'a', 1))",
+    "joinGet('events', 'event', 1) = ''", "\ud800 = 1", "\udc80",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Filters in, a condition on the view `letters` and the letters that it chooses out."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -66,20 +67,28 @@ class Selection(msgspec.Struct, frozen=True):
         return f"reason != {literal(Reason.UNREADABLE_FILE.value)} AND {self.condition()}"
 
 
+# What reads files or other tables, makes several rows of one, waits, or fails: of the lines of EXPLAIN AST.
+_BEYOND_A_ROW = re.compile(r"Function (file|dict\w+|joinGet\w*|arrayJoin|unnest|sleep\w*|throwIf|catboostEvaluate) ", re.IGNORECASE)
+
+
 def checked(client: Reader, selection: Selection) -> Selection:
     """Return a selection whose `where`, if it has one, is one expression on the columns of `letters`, written by ClickHouse itself.
 
     Only that text gets into statements: an embedded engine runs several at once, and a condition of somebody else must not end one.
 
     Raises:
-        ConfigError: it is not one expression, it reads a table, or its columns are not those of `letters`; with what ClickHouse says.
+        ConfigError: it is not one expression, it reads a table or a file, it makes several rows of one, or its columns are not those of
+            `letters`; with what ClickHouse says.
     """
     if selection.where is None:
         return selection
     try:
         where = _as_written(client, selection.where)
-        if any("TablesInSelectQuery" in row[0] for row in client.rows(f"EXPLAIN AST SELECT {where}")):
+        tree = [row[0].strip() for row in client.rows(f"EXPLAIN AST SELECT {where}")]
+        if any("TablesInSelectQuery" in node for node in tree):
             raise QueryError("it reads a table", code=0)
+        if beyond := [found[1] for node in tree if (found := _BEYOND_A_ROW.match(node))]:
+            raise QueryError(f"{beyond[0]} does more than to look at a letter", code=0)
         client.rows(f"SELECT 1 FROM letters WHERE {where} LIMIT 0")
     except QueryError as error:
         columns = ", ".join(row[0] for row in client.rows("DESCRIBE TABLE letters"))
