@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pipelines.audit import audit
 from pipelines.compact import compact
 from runners.cli import main
-from tests.attack.test_files import events, write
+from tests.attack.test_files import TOKEN, events, write
 from transforms.io.clickhouse import Client, close_all, shared
 
 DOCS = Path(__file__).parents[2] / "docs" / "audit.md"
@@ -71,6 +71,28 @@ def test_the_remedy_works(sink: str, source: Path, loss: str, compacted: bool) -
     run(again, sink, source)
     assert shared(sink).rows("SELECT count() FROM events") == [(len(SOME),)]
     assert kinds(shared(sink)) == []
+
+
+def test_what_was_lost_uses_up_no_quota(sink: str, tmp_path: Path) -> None:
+    """What comes again is counted until it is known as a duplicate: the quota is raised meanwhile, as the page says."""
+    source = write(tmp_path / "in.jsonl", events(*SOME))
+    usual, raised = tmp_path / "usual.toml", tmp_path / "raised.toml"
+    team = '[[teams]]\nid = 7\ntokens = ["{}"]\n[teams.limits]\nevents_per_hour = {}\n'
+    usual.write_text(team.format(TOKEN, len(SOME)))
+    forget, again = remedy()
+    run([*again, "--teams", str(usual)], sink, source)
+    shared(sink).command("DELETE FROM events WHERE _offset % 3 = 0")
+    ((left,),) = shared(sink).rows("SELECT count() FROM events")
+
+    run(forget, sink, source)
+    assert shared(sink).rows("SELECT sum(events) FROM usage") == [(left,)]
+    raised.write_text(team.format(TOKEN, left + len(SOME)))
+    run([*again, "--teams", str(raised)], sink, source)
+
+    client = shared(sink)
+    assert client.rows("SELECT count(), uniqExact(uuid) FROM events_unique") == [(len(SOME), len(SOME))]
+    assert client.rows("SELECT sum(events) FROM usage") == [(len(SOME),)]
+    assert kinds(client) == []
 
 
 def test_nothing_is_forgotten_that_is_there(sink: str, source: Path) -> None:

@@ -192,18 +192,21 @@ def lost(where: str) -> str:
 
 
 def forget_lost(client: Client, kept_from: int, dry_run: bool = False) -> int:
-    """Take out of `event_ids` and `unchecked_ids` all that has no row in `events`, whenever it was stored; return how many ids.
+    """Take out of `event_ids`, `unchecked_ids` and `usage` all that has no row in `events`, whenever it was stored; return how many ids.
 
     Args:
         client: where.
         kept_from: what arrived before is being dropped, and not lost; seconds since 1970.
         dry_run: whether only to count.
     """
-    scope = f"_timestamp >= toDateTime({kept_from}, 'UTC') AND {_within(0, frontier(client).moment)}"
+    until = frontier(client)
+    scope = f"_timestamp >= toDateTime({kept_from}, 'UTC') AND {_within(0, until.moment)}"
     found = 0
     for minute in _differing(client, "event_ids", scope):
         where = f"{scope} AND {_within(minute, minute + MINUTE)}"
         found += int(client.rows(f"SELECT count() FROM ({lost(where)})")[0][0]) if dry_run else take_out(client, where)
+    if not dry_run:  # else a quota would refuse what comes again: also if another run was killed before it came to this
+        _mend_usage(client, until.moment - USAGE_DAYS * DAY, _countable(client, until))
     return found
 
 
